@@ -1,0 +1,254 @@
+/* Ring records between the store and its peers (fronts, native clients). Fixed part as a struct, then the variable parts
+ * in the order given, without padding. Host byte order; a layout change is a new MSG_VERSION (attach refuses others).
+ *
+ * Every request begins with a msg_request: `token` is the peer's own and comes back in the answer; the ring position of
+ * the request comes back too. A peer drops an answer whose token it no longer waits for: a restarted store may answer
+ * twice. Sizes are checked by msg_check() once, on a copy where the peer is not trusted.
+ *
+ * Order: within one ring, requests take effect in order. Catalogue records come before the answers that depend on them:
+ * the store publishes the control reply ring first; a front loads the data reply ring's write_pos, drains control, and
+ * only then drains data up to that position. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+#define MSG_VERSION 1
+
+enum msg_kind {
+    /* data and native rings, peer → store */
+    MSG_SEND = 1,
+    /* control ring, front → store */
+    MSG_MEMBER_PUT = 16,
+    MSG_MEMBER_DROP,
+    MSG_REPLAY_END,
+    MSG_CATALOGUE_ASK,
+    MSG_OFFSET_COMMIT,
+    MSG_OFFSET_QUERY,
+    MSG_QUEUE_LOCK,
+    MSG_QUEUE_UNLOCK,
+    MSG_TOPIC_PUT,
+    /* store → peer */
+    MSG_SEND_ANSWER = 64,
+    MSG_ANSWER,
+    MSG_LOCK_ANSWER,
+    /* catalogue, control reply ring */
+    MSG_CAT_BEGIN = 96, /* a snapshot follows: forget everything at MSG_CAT_END that was not in it */
+    MSG_CAT_TOPIC,
+    MSG_CAT_TOPIC_DROP,
+    MSG_CAT_GROUP,
+    MSG_CAT_GROUP_DROP,
+    MSG_CAT_MEMBER,
+    MSG_CAT_MEMBER_DROP,
+    MSG_CAT_SUBSCRIPTION,
+    MSG_CAT_SUBSCRIPTION_DROP,
+    MSG_CAT_END,
+};
+
+struct msg_request {
+    uint64_t token;
+};
+
+/* MSG_SEND: one message, or a batch stream as clients send it (remoting facts 3.7). Then: topic, default topic, producer
+ * group, properties (text form name 0x01 value 0x02 …), body. */
+struct msg_send {
+    uint64_t token;
+    int64_t born_ms;
+    uint32_t flags; /* MSG_SEND_* */
+    int32_t queue_id; /* < 0: the store chooses */
+    int32_t sys_flag;
+    int32_t flag;
+    int32_t reconsume_times;
+    int32_t max_reconsume_times; /* −1: the group's */
+    int32_t default_topic_queues;
+    uint16_t topic_size;
+    uint16_t default_topic_size;
+    uint16_t group_size;
+    uint16_t born_port;
+    uint32_t properties_size;
+    uint32_t body_size;
+    uint8_t born_ip[16]; /* IPv4: first four bytes, network order */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct msg_send) == 80, "layout");
+enum {
+    MSG_SEND_BATCH = 1,     /* the body is a batch stream */
+    MSG_SEND_NO_ANSWER = 2, /* oneway */
+    MSG_SEND_IPV6 = 4,      /* born_ip has 16 bytes */
+    MSG_SEND_UNIT_MODE = 8,
+};
+
+/* MSG_SEND_ANSWER. Then: uniq key, remark, and for a batch count × u32 record sizes (positions follow from log_pos). */
+struct msg_send_answer {
+    uint64_t token;
+    uint64_t request_pos;
+    int64_t queue_offset; /* of the first message */
+    int64_t log_pos;      /* of the first record */
+    int64_t store_ms;
+    int32_t code; /* enum response_code (ipc/wire/response_code.def): 0 stored; 10, 11, 12 stored but … */
+    int32_t queue_id;
+    uint32_t count;
+    uint16_t uniq_key_size;
+    uint16_t remark_size;
+};
+_Static_assert(sizeof(struct msg_send_answer) == 56, "layout");
+
+/* MSG_MEMBER_PUT: one group of one heartbeat. Then cursor strings (u16 size, bytes): client id, group, and per
+ * subscription: i64 version, u8 expression type, string topic, string expression. */
+struct msg_member_put {
+    uint64_t token;
+    uint64_t connection; /* front generation << 32 | the front's number of the connection (never reused within one) */
+    uint8_t is_producer;
+    uint8_t consume_type;  /* ordinals of remoting facts 3.9 */
+    uint8_t message_model;
+    uint8_t from_where;
+    uint8_t language;
+    uint8_t flags; /* MSG_MEMBER_* */
+    uint16_t subscription_count;
+    int32_t version;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct msg_member_put) == 32, "layout");
+enum {
+    MSG_MEMBER_ANSWER = 1, /* the last one of a heartbeat: answer when all are applied */
+    MSG_MEMBER_UNIT = 2,
+    MSG_MEMBER_REPLAY = 4, /* told again to a new store */
+};
+enum msg_expression { MSG_EXPRESSION_TAG = 0, MSG_EXPRESSION_SQL92 = 1, MSG_EXPRESSION_OTHER = 2 };
+
+/* MSG_MEMBER_DROP. Then strings: group ("" = every group of the connection). Never answered if token is 0. */
+struct msg_member_drop {
+    uint64_t token;
+    uint64_t connection;
+    uint8_t is_producer; /* with a group: which kind */
+    uint8_t reserved[7];
+};
+_Static_assert(sizeof(struct msg_member_drop) == 24, "layout");
+
+/* MSG_REPLAY_END: this front has told the store of generation `store_generation` all its members.
+ * MSG_CATALOGUE_ASK: send a snapshot. */
+struct msg_replay {
+    uint64_t token;
+    uint64_t store_generation;
+};
+
+/* MSG_OFFSET_COMMIT, MSG_OFFSET_QUERY. Then strings: group, topic. token 0: no answer wanted (commit only). */
+struct msg_offset {
+    uint64_t token;
+    int64_t offset; /* commit only; −1 is stored as it is */
+    int32_t queue_id;
+    uint32_t flags; /* MSG_OFFSET_* */
+};
+_Static_assert(sizeof(struct msg_offset) == 24, "layout");
+enum { MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF = 1 }; /* setZeroIfNotFound=false: code 22 rather than a guess */
+
+/* MSG_QUEUE_LOCK, MSG_QUEUE_UNLOCK. Then strings: client id, group, and count × (i32 queue id, string topic). */
+struct msg_lock {
+    uint64_t token;
+    uint64_t connection;
+    uint32_t count;
+    uint32_t reserved;
+};
+
+/* MSG_TOPIC_PUT: create or change. Then strings: topic, attributes text ("+k=v,-k" or ""). */
+struct msg_topic_put {
+    uint64_t token;
+    int32_t read_queues, write_queues;
+    int32_t perm;
+    int32_t topic_sys_flag;
+    uint8_t order;
+    uint8_t multi_tag; /* topicFilterType MULTI_TAG */
+    uint8_t reserved[6];
+};
+_Static_assert(sizeof(struct msg_topic_put) == 32, "layout");
+
+/* MSG_ANSWER: to every control request. Then: remark (remark_size bytes). */
+struct msg_answer {
+    uint64_t token;
+    uint64_t request_pos;
+    int64_t value; /* MSG_OFFSET_QUERY: the offset */
+    int32_t code;
+    uint32_t remark_size;
+};
+_Static_assert(sizeof(struct msg_answer) == 32, "layout");
+
+/* MSG_LOCK_ANSWER: then count × u8, 1 where this client holds the queue now, in the order asked. */
+struct msg_lock_answer {
+    uint64_t token;
+    uint64_t request_pos;
+    int32_t code;
+    uint32_t count;
+};
+_Static_assert(sizeof(struct msg_lock_answer) == 24, "layout");
+
+/* Every catalogue record. Numbers are consecutive within an epoch (= the store's generation), snapshots included;
+ * anything else is a gap: ask for a snapshot, serve no pull meanwhile. */
+struct msg_catalogue {
+    uint64_t epoch;
+    uint64_t number;
+};
+
+/* Then string: topic. MSG_CAT_TOPIC_DROP: msg_catalogue, string. */
+struct msg_cat_topic {
+    struct msg_catalogue catalogue;
+    int32_t read_queues, write_queues;
+    int32_t perm;
+    int32_t topic_sys_flag;
+    uint32_t slot_base;       /* queue n stands in queue_table slot slot_base + n */
+    uint32_t slot_generation;
+    uint32_t slot_count;
+    uint8_t order;
+    uint8_t multi_tag;
+    uint8_t reserved[2];
+};
+_Static_assert(sizeof(struct msg_cat_topic) == 48, "layout");
+
+/* Then string: group. MSG_CAT_GROUP_DROP: msg_catalogue, string. */
+struct msg_cat_group {
+    struct msg_catalogue catalogue;
+    int64_t broker_id, which_broker_when_slow;
+    int32_t retry_max_times, retry_queues;
+    int32_t group_sys_flag;
+    int32_t consume_timeout_minutes;
+    uint8_t consume_enable, consume_from_min_enable, consume_broadcast_enable, consume_orderly;
+    uint8_t notify_members_changed;
+    uint8_t reserved[3];
+};
+_Static_assert(sizeof(struct msg_cat_group) == 56, "layout");
+
+/* Then strings: client id, group. MSG_CAT_MEMBER_DROP has the same layout. A front that sees a change of a consumer group
+ * tells its own connections of the group (NOTIFY_CONSUMER_IDS_CHANGED). */
+struct msg_cat_member {
+    struct msg_catalogue catalogue;
+    uint64_t connection;
+    uint8_t is_producer, consume_type, message_model, from_where;
+    uint8_t language;
+    uint8_t reserved[3];
+    int32_t version;
+    uint32_t reserved2;
+};
+_Static_assert(sizeof(struct msg_cat_member) == 40, "layout");
+
+/* The subscription of a group that is in force. Then strings: group, topic, expression. _DROP: same layout. */
+struct msg_cat_subscription {
+    struct msg_catalogue catalogue;
+    int64_t version;
+    uint8_t expression_type; /* enum msg_expression */
+    uint8_t reserved[7];
+};
+_Static_assert(sizeof(struct msg_cat_subscription) == 32, "layout");
+
+/* Limits that both sides hold to. */
+enum {
+    MSG_TOPIC_MAX = 255,
+    MSG_GROUP_MAX = 255,
+    MSG_CLIENT_ID_MAX = 1024,
+    MSG_PROPERTIES_MAX = 32767,
+    MSG_BODY_MAX = 4 * 1024 * 1024,  /* hard bound of a ring; maxMessageSize decides below it */
+    MSG_BATCH_COUNT_MAX = 65536,     /* so that an answer's sizes fit half a reply ring */
+    MSG_LOCK_COUNT_MAX = 16384,
+    MSG_SEND_ANSWER_SMALL = 256,     /* room that an answer of one message needs at most, remark included */
+};
+
+const char *msg_kind_name(unsigned kind);
