@@ -1,0 +1,58 @@
+/* The store process as one object: every part hangs here and is freed in reverse order. The log half (peers, commit log,
+ * queues, ledger, flush, recovery, turn) and the metadata half (topics, groups, offsets, members, locks, catalogue,
+ * registration) meet in this header, peers.h, topics.h and metadata.h. One thread decides; helper threads only do what may
+ * block (fdatasync, unlink) and touch nothing here but their own queue. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "fd/fd_channel.h"
+#include "shm/board.h"
+#include "shm/queue_table.h"
+
+/* Apache's keys (broker.conf), resolved by config.c from the GRANT_CONFIG text; strings owned here. */
+struct store_config {
+    char *broker_name, *cluster_name, *broker_ip1, *ha_ip, *region_id;
+    int64_t broker_id;
+    int listen_port, ha_listen_port;
+    char *store_root, *commit_log_dir;
+    int64_t commit_log_file_size, consume_queue_file_size; /* bytes */
+    bool sync_flush;
+    bool auto_create_topic, auto_create_group;
+    int default_topic_queues; /* TBW102's */
+    int64_t max_message_size;
+    int broker_permission;
+    int64_t flush_offset_interval_ms;
+    int64_t register_interval_ms; /* whole registration; heartbeats go each second */
+    char **namesrvs; /* local name servers' names, NULL-terminated */
+};
+
+struct store {
+    sd_event *event;
+    struct store_config config;
+    uint64_t generation;
+    enum start_cause cause;
+    char *runtime_dir;
+    struct board *board;
+    struct queue_table *queue_table;
+    struct peers *peers;
+
+    /* log half */
+    struct ledger *ledger;
+    struct commit_log *commit_log;
+    struct consume_queues *consume_queues;
+    struct flush *flush;
+    struct turn *turn;
+
+    /* metadata half */
+    struct image *image;
+    struct topics *topics;
+    struct groups *groups;
+    struct offsets *offsets;
+    struct members *members;
+    struct queue_locks *queue_locks;
+    struct catalogue *catalogue;
+    struct registration *registration;
+};
