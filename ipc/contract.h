@@ -25,6 +25,13 @@ enum {
     CONTRACT_STOP_TIMEOUT_MS = 10000,  /* after stop, a worker has this long to drain and flush before SIGKILL */
 };
 
+/* Memory that the supervisor makes for a store without knowing what is in it (segment.h: SEGMENT_LEDGER, SEGMENT_IMAGE).
+ * The layout versions are the store's; a page that was never touched costs nothing. */
+#define CONTRACT_LEDGER_VERSION 1
+#define CONTRACT_LEDGER_SIZE    (16ull << 20)
+#define CONTRACT_IMAGE_VERSION  1
+#define CONTRACT_IMAGE_SIZE     (256ull << 20)
+
 /* Bus sockets in the runtime folder (ipc://). */
 #define CONTRACT_BUS_SUPERVISOR "bus"    /* supervisor binds ROUTER; each worker connects DEALER, identity = worker */
 #define CONTRACT_BUS_NAMESRV    "ns-%s"  /* name server NAME binds ROUTER; each store connects DEALER */
