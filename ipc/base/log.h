@@ -2,6 +2,8 @@
  * (JOURNAL_STREAM is set), else with time, program and level. Any thread; a line is one write. */
 #pragma once
 
+#include <stdlib.h>
+
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR, LOG_LEVEL_FATAL };
 
 /* `ident` (kept by reference) names the process in each line, for example "store broker-a/0". */
