@@ -161,7 +161,8 @@ static int ini_section(struct conf_parser *p, char *line)
         return -ENOMEM;
     free(p->section);
     p->section = section;
-    return 0;
+    char none[] = "";
+    return add_entry(p, none, none);
 }
 
 static int ini_line(struct conf_parser *p)

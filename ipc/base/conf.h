@@ -11,7 +11,7 @@ enum conf_dialect { CONF_INI, CONF_PROPERTIES };
 
 struct conf_entry {
     char *section; /* "" before the first section; for "[broker broker-a]" the text "broker broker-a" */
-    char *key;
+    char *key;     /* "" for the section's own line: a section without keys is there too */
     char *value;
     int line;
     bool used; /* for the caller: set when a table row took it */
