@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/bytes.h"
 
@@ -48,7 +49,11 @@ enum frame_result frame_parse(uint8_t *data, size_t size, struct frame *ret_fram
 size_t frame_wanted(const uint8_t *data, size_t size);
 
 /* Absent: NULL / default. Present but malformed number: -EINVAL. */
-const struct bytes *frame_get(const struct frame *frame, const char *key);
+const struct bytes *frame_get_sized(const struct frame *frame, const char *key, size_t key_size);
+static inline const struct bytes *frame_get(const struct frame *frame, const char *key)
+{
+    return frame_get_sized(frame, key, strlen(key)); /* inline, so that a literal's length costs nothing */
+}
 int frame_get_i32(const struct frame *frame, const char *key, int32_t default_value, int32_t *ret_value);
 int frame_get_i64(const struct frame *frame, const char *key, int64_t default_value, int64_t *ret_value);
 int frame_get_bool(const struct frame *frame, const char *key, bool default_value, bool *ret_value);
@@ -56,7 +61,7 @@ int frame_get_bool(const struct frame *frame, const char *key, bool default_valu
 /* Writing: into a buffer of the caller that is large enough (frame_write_bound). */
 struct frame_writer {
     uint8_t *start, *pos, *end;
-    bool first_field;
+    bool first_field, empty_fields;
     bool overflow;
 };
 
@@ -68,7 +73,10 @@ void frame_write_request(struct frame_writer *writer, uint8_t *buffer, size_t si
 void frame_write_text(struct frame_writer *writer, const char *key, struct bytes value);
 void frame_write_i64(struct frame_writer *writer, const char *key, int64_t value);
 void frame_write_bool(struct frame_writer *writer, const char *key, bool value);
-/* Returns the size of the frame without its body, or -ENOBUFS. */
+/* `"extFields":{}` where the client wants the map but no field was written (an answer to QUERY_CONSUMER_OFFSET that found
+ * nothing); has no effect after a field. Without it and without fields the key is left out. */
+void frame_write_empty_fields(struct frame_writer *writer);
+/* Returns the size of the frame without its body, -ENOBUFS (buffer too small) or -EMSGSIZE (over FRAME_SIZE_MAX). */
 ssize_t frame_write_finish(struct frame_writer *writer, size_t body_size);
 /* Enough for a header with these texts: fixed part + 6 × text bytes (escapes) + 64 per field. */
 size_t frame_write_bound(size_t text_bytes, unsigned fields);
