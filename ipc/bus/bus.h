@@ -12,15 +12,19 @@
 
 struct bus;
 
-/* `peer` is the sender's identity (ROUTER) or empty (DEALER). The bytes are valid during the call. */
+/* `peer` is the sender's identity (ROUTER) or empty (DEALER). The bytes are valid during the call. Each time a peer connects
+ * (also again, after either side's restart) a ROUTER's handler gets an empty message from it: from then on it can be written
+ * to. A handler may free its own bus. */
 typedef void (*bus_handler)(void *context, struct bytes peer, struct bytes message);
 
 /* The endpoint is a file name in the runtime folder; a folder whose path is too long for a Unix socket (107 bytes) gets a
- * short link in /tmp owned by us. -EADDRINUSE if another process holds the path's lock. */
+ * short link in /tmp owned by us. -EADDRINUSE if another process holds the path's lock; it is given up when the process has
+ * freed its last bus. Call after exec only: libzmq keeps a thread. */
 int bus_bind(sd_event *event, const char *runtime_dir, const char *endpoint, bus_handler handler, void *context,
              struct bus **ret_bus);
 int bus_connect(sd_event *event, const char *runtime_dir, const char *endpoint, const char *identity,
                 bus_handler handler, void *context, struct bus **ret_bus);
+/* Messages on their way to a connected peer get at most 50 ms more: last words before an exit. */
 void bus_free(struct bus *bus);
 
 /* Never blocks: -EAGAIN when the peer is not there or its queue is full (say it again after its hello).
