@@ -274,6 +274,23 @@ int remoting_parse_address(const char *text, struct sockaddr_in *ret_address)
     return inet_pton(AF_INET, host, &ret_address->sin_addr) == 1 ? 0 : -EINVAL;
 }
 
+/*
+ * Who connects again and again to a port where nobody listens yet will, if it lies in the kernel's range for clients,
+ * one day be given that very port as his own and meet himself; and the server then finds it taken.
+ */
+static bool met_itself(int fd, const struct sockaddr_in *address)
+{
+    struct sockaddr_in own;
+    socklen_t own_len = sizeof(own);
+    const struct linger no_time_wait = {1, 0};
+
+    if (getsockname(fd, (struct sockaddr *)&own, &own_len) < 0 || own.sin_port != address->sin_port ||
+        own.sin_addr.s_addr != address->sin_addr.s_addr)
+        return false;
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_time_wait, sizeof(no_time_wait));
+    return true;
+}
+
 int remoting_connect(const struct sockaddr_in *address, int timeout_ms)
 {
     const struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
@@ -282,6 +299,7 @@ int remoting_connect(const struct sockaddr_in *address, int timeout_ms)
 
     if (fd < 0)
         return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -289,6 +307,10 @@ int remoting_connect(const struct sockaddr_in *address, int timeout_ms)
         int r = -errno;
         close(fd);
         return r;
+    }
+    if (met_itself(fd, address)) {
+        close(fd);
+        return -ECONNREFUSED;
     }
     return fd;
 }

@@ -31,7 +31,7 @@ class Failed(Exception):
 
 
 class Ports:
-    """Hands out free port numbers below the ephemeral range (or from a given first one)."""
+    """Hands out free port numbers below the kernel's range for clients (or from a given first one)."""
 
     def __init__(self, first):
         self.next = first or random.randrange(20000, 30000, 100)
@@ -120,10 +120,17 @@ class Apache:
     def started(self):
         pass
 
+    def _last_words(self):
+        words = ""
+        for role in ("namesrv", "broker"):
+            with open(f"{self.folder}/{role}.out", encoding="utf-8", errors="replace") as f:
+                words += "".join(line for line in f if "|-" not in line)[-800:]
+        return words.strip()
+
     def pids(self):
         for process in self.processes:
             if process.poll() is not None:
-                raise Failed(f"an Apache process ended with {process.returncode}; see {self.folder}/*.out")
+                raise Failed(f"an Apache process ended with {process.returncode}: {self._last_words()}")
         return {process.pid for process in self.processes}
 
     def stop(self):
