@@ -189,12 +189,12 @@ static void take_records(struct load *load, struct slot *slot, const struct fram
     }
     if (count == 0 || count > load->options.pull_batch)
         load_count_bad(load, "an answer with no record or more than were asked for");
-    else if (frame->next_begin_offset != slot->queue_offset + count)
-        load_count_bad(load, "nextBeginOffset does not follow the records");
+    else if (frame->next_begin_offset != slot->queue_offset + count || frame->max_offset < frame->next_begin_offset)
+        load_count_bad(load, "nextBeginOffset or maxOffset does not follow the records");
     load->messages += count;
     load->body_bytes += (uint64_t)count * load->options.body_size;
     slot->queue_offset += count;
-    if (slot->queue_offset >= frame->max_offset)
+    if (slot->queue_offset >= frame->max_offset) /* the end: no request is spent on being told so */
         slot->queue_offset = slot->min_offset;
 }
 
