@@ -1,0 +1,97 @@
+/* A native client that misbehaves on purpose, to show that it harms only itself.
+ *     native_hostile RUNTIME_DIR BROKER MODE
+ * mid-record    half a record is written behind write_pos, never published; then it waits to be killed
+ * bad-record    publishes a record whose sizes lie, then a good one
+ * bad-position  moves write_pos to nonsense
+ * deaf          sends thousands of messages and never reads an answer, then waits to be killed
+ * Prints "done" when the deed is done. Then waits for its end (or for the broker to give it up: prints "given up"). */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/attach.h"
+#include "msg/msg.h"
+
+static uint8_t *reserve(struct ring_writer *ring, uint64_t token, size_t body_size)
+{
+    static const char topic[] = "native_hostile";
+    size_t size = sizeof(struct msg_send) + sizeof topic - 1 + 6 + body_size;
+    uint8_t *at = ring_reserve(ring, MSG_SEND, 0, size, NULL);
+    if (!at)
+        return NULL;
+    *(struct msg_send *)at = (struct msg_send){.token = token,
+                                               .max_reconsume_times = -1,
+                                               .default_topic_queues = 4,
+                                               .topic_size = sizeof topic - 1,
+                                               .default_topic_size = 6,
+                                               .body_size = (uint32_t)body_size,
+                                               .born_ip = {127, 0, 0, 1}};
+    uint8_t *p = mempcpy(at + sizeof(struct msg_send), topic, sizeof topic - 1);
+    p = mempcpy(p, "TBW102", 6);
+    memset(p, 'h', body_size);
+    return at;
+}
+
+static void flush(struct ring_writer *ring)
+{
+    ring_publish(ring);
+    ring_wake_reader(ring);
+}
+
+static void misbehave(struct attachment *attachment, const char *mode)
+{
+    struct ring_writer *ring = &attachment->request;
+    if (strcmp(mode, "mid-record") == 0) {
+        reserve(ring, 1, 1000);
+        flush(ring); /* one whole message, then half of one */
+        uint8_t *half = reserve(ring, 2, 1000);
+        memset(half + 100, 0xee, 600);
+    } else if (strcmp(mode, "bad-record") == 0) {
+        uint8_t *bad = reserve(ring, 1, 100);
+        ((struct msg_send *)bad)->body_size = 0x7fffffff;
+        ((struct msg_send *)bad)->properties_size = 0xfffffff0;
+        reserve(ring, 2, 100);
+        flush(ring);
+    } else if (strcmp(mode, "bad-position") == 0) {
+        atomic_store(&ring->shared->write_pos, 0xfffffffffffff123ull);
+        ring_wake_reader(ring);
+    } else if (strcmp(mode, "deaf") == 0) {
+        for (int token = 1, full = 0; full < 100;) {
+            if (reserve(ring, (uint64_t)token, 200)) {
+                token++;
+                continue;
+            }
+            flush(ring);
+            usleep(1000);
+            full++;
+        }
+    } else {
+        fprintf(stderr, "native_hostile: no mode %s\n", mode);
+        exit(64);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4) {
+        fprintf(stderr, "usage: native_hostile RUNTIME_DIR BROKER mid-record|bad-record|bad-position|deaf\n");
+        return 64;
+    }
+    struct attachment attachment;
+    int r = attach_open(argv[1], argv[2], &attachment);
+    if (r < 0) {
+        fprintf(stderr, "native_hostile: attach: %s\n", strerror(-r));
+        return 1;
+    }
+    misbehave(&attachment, argv[3]);
+    puts("done");
+    fflush(stdout);
+    struct pollfd fd = {.fd = attachment.socket, .events = POLLIN};
+    poll(&fd, 1, 60000);
+    puts("given up");
+    attach_close(&attachment);
+    return 0;
+}
