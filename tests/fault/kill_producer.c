@@ -2,7 +2,8 @@
  * writes down what became of each, so that "acknowledged and lost" and "stored twice" can be told from outside.
  *     kill_producer tcp NAMESRVS TOPIC PREFIX [WINDOW]
  *     kill_producer native RUNTIME_DIR/BROKER TOPIC PREFIX [WINDOW]
- * Lines on standard output: "acked KEY QUEUE OFFSET WAITED_US", "refused KEY CODE REMARK", "unknown KEY" (the connection
+ * Lines on standard output: "acked KEY PLACE QUEUE OFFSET WAITED_US AT_US" (PLACE = broker address or "native"; AT_US =
+ * monotonic clock at the answer), "refused KEY CODE REMARK", "unknown KEY" (the connection
  * broke before an answer), "broken" (a connection broke). KEY = PREFIX-number is the message's key and body. Runs until
  * standard input ends; then waits for the answers under way, prints "end LONGEST_WAIT_US" and exits 0. */
 #include <errno.h>
@@ -47,13 +48,13 @@ static bool input_ended(void)
     return poll(&fd, 1, 0) == 1 && read(STDIN_FILENO, &c, 1) <= 0;
 }
 
-static void acked(const struct slot *slot, int64_t queue, int64_t offset)
+static void acked(const struct slot *slot, const char *place, int64_t queue, int64_t offset)
 {
-    int64_t waited_ns = clock_monotonic_ns() - slot->start_ns;
+    int64_t now_ns = clock_monotonic_ns(), waited_ns = now_ns - slot->start_ns;
     if (waited_ns > longest_ns)
         longest_ns = waited_ns;
-    printf("acked %s-%" PRIu64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", prefix, slot->number, queue, offset,
-           waited_ns / 1000);
+    printf("acked %s-%" PRIu64 " %s %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", prefix, slot->number, place, queue,
+           offset, waited_ns / 1000, now_ns / 1000);
 }
 
 /* ---- TCP ---- */
@@ -71,7 +72,7 @@ static void on_frame(void *context, struct remote *remote, const struct frame *f
     frame_get_i64(frame, "queueId", -1, &queue);
     frame_get_i64(frame, "queueOffset", -1, &offset);
     if (frame->code == RESPONSE_SUCCESS)
-        acked(slot, queue, offset);
+        acked(slot, link->address, queue, offset);
     else
         printf("refused %s-%" PRIu64 " %d %.*s\n", prefix, slot->number, frame->code, (int)frame->remark.size,
                (const char *)frame->remark.data);
@@ -188,7 +189,7 @@ static void take_receipts(pintle_producer *producer, unsigned *waiting, int64_t 
         if (!slot->busy)
             continue;
         if (receipt.code == 0)
-            acked(slot, receipt.queue_id, receipt.queue_offset);
+            acked(slot, "native", receipt.queue_id, receipt.queue_offset);
         else
             printf("refused %s-%" PRIu64 " %d\n", prefix, slot->number, receipt.code);
         slot->busy = false;
