@@ -87,13 +87,16 @@ struct ring_view {
     uint32_t payload_size;
 };
 
-/* Attaching takes ownership of the descriptors on success. A writer goes on at write_pos. A reader starts at read_pos. */
+/* Attaching takes ownership of the descriptors on success. A writer goes on at write_pos. A reader starts at read_pos.
+ * Both wake the other side once: a predecessor may have died between clearing a flag and writing the eventfd.
+ * -EBADMSG: the positions in the ring are nonsense. */
 int ring_writer_attach(struct ring_writer *writer, const struct ring_fds *fds);
 void ring_writer_detach(struct ring_writer *writer);
 int ring_reader_attach(struct ring_reader *reader, const struct ring_fds *fds);
 void ring_reader_detach(struct ring_reader *reader);
 
-/* Largest payload that a ring of this capacity takes (a quarter would starve it, so half). */
+/* Largest payload that a ring of this capacity takes: three quarters, so that a body of 4 MiB with its properties passes
+ * a ring of 8 MiB. */
 size_t ring_payload_max(size_t capacity);
 
 /* Room for one record with a payload of `size`; NULL if there is none now. Fill the payload, then reserve more or
