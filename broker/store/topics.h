@@ -4,6 +4,9 @@
 #pragma once
 
 #include "base/bytes.h"
+#include "data_version.h"
+#include "image.h"
+#include "msg/msg.h"
 #include "store.h"
 
 struct topic {
@@ -11,7 +14,7 @@ struct topic {
     int32_t read_queues, write_queues, perm, sys_flag;
     bool order, multi_tag;
     uint32_t slot_base, slot_count, slot_generation; /* queue n: slot slot_base + n, n < slot_count */
-    /* more private parts may follow in topics.c by containment */
+    char *extra; /* JSON object text of what else topics.json says of it (attributes, keys of others); NULL: nothing */
 };
 
 struct topic *topics_find(struct topics *topics, struct bytes name);
@@ -28,5 +31,37 @@ bool topics_name_valid(struct bytes name);
 bool topics_is_system(struct bytes name);
 
 /* Implemented by the log half (consume_queue.c): a topic's queues moved to another slot range or got slots; copies what
- * the queue table says (old_count may be 0), makes the new slots' generation visible last. */
+ * the queue table says (old_count may be 0), makes the new slots' generation visible last. Called before the image knows
+ * of the move, so that a store killed in between still has the old range whole; the old slots are freed (generation 0)
+ * after it. Not called while store->consume_queues is NULL: what metadata_open() loads and makes, the log half takes over
+ * with topics_each() when it opens its queues, and a slot whose generation in the queue table is not the topic's is then
+ * to be set up anew. */
 void consume_queues_slots_assigned(struct store *store, struct topic *topic, uint32_t old_base, uint32_t old_count);
+
+/* The rest is for the metadata half. */
+int topics_new(struct store *store, struct topics **ret_topics);
+void topics_free(struct topics *topics);
+int topics_apply_image(struct store *store, enum image_type type, struct bytes payload);
+/* After the last image record or file entry: -EBADMSG if two topics hold one slot. */
+int topics_loaded(struct store *store);
+void topics_write_image(struct topics *topics, struct image *image);
+int topics_make_system(struct store *store);
+struct data_version topics_version(const struct topics *topics);
+void topics_set_version(struct topics *topics, const struct data_version *version);
+
+/* What a topic is to look like; `least_slots` keeps room for queues that exist beyond both counts. */
+struct topic_wish {
+    struct bytes name;
+    int32_t read_queues, write_queues, perm, sys_flag;
+    bool order, multi_tag;
+    const char *extra;
+    int32_t least_slots;
+};
+/* Creates or changes, and tells everybody; a topic that is so already stays untouched. 0, -ENOSPC (image or queue table
+ * full) or -EINVAL (a count or an extra part out of bounds). */
+int topics_put(struct store *store, const struct topic_wish *wish, struct topic **ret_topic);
+/* %RETRY%group, with its 1 … n queues and perm 6; nothing if it is there. */
+int topics_ensure_retry(struct store *store, struct bytes group, int32_t queues, int32_t sys_flag);
+/* MSG_TOPIC_PUT: the rules of UPDATE_AND_CREATE_TOPIC. */
+int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, struct bytes name,
+                         struct bytes attributes, const char **ret_remark);
