@@ -1,7 +1,8 @@
 /* JSON bodies with jansson, after a pre-pass for fastjson's dialect: bare keys {0:1}, object keys {{…}:…} (which become
  * strings that hold their JSON), single quotes, trailing commas. Strict JSON skips the pre-pass. Runs in front, name server and
- * command line; bodies are foreign: depth and growth are bounded, a refusal is an answer. */
-#include "wire/json_body.h"
+ * command line for bodies, in the store for its files in config/; both are foreign: depth and growth are bounded, a refusal
+ * is an answer. */
+#include "json/json_body.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,9 +10,9 @@
 #include <string.h>
 
 #include "base/panic.h"
-#include "wire/frame.h"
 
 enum {
+    SIZE_MAX_BYTES = 256 << 20, /* a frame is far smaller, consumer offsets of a large broker need not be */
     DEPTH_MAX = 64,
     KEY_DEPTH_MAX = 3, /* object keys inside object keys: each level doubles the backslashes */
 };
@@ -249,8 +250,8 @@ json_t *json_body_parse(struct bytes text, const char **ret_error)
 {
     enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL };
     *ret_error = NULL;
-    if (text.size == 0 || text.size > FRAME_SIZE_MAX || is_too_deep(text)) {
-        *ret_error = text.size == 0 ? "no body" : text.size > FRAME_SIZE_MAX ? "too large" : "nested too deep";
+    if (text.size == 0 || text.size > SIZE_MAX_BYTES || is_too_deep(text)) {
+        *ret_error = text.size == 0 ? "no body" : text.size > SIZE_MAX_BYTES ? "too large" : "nested too deep";
         return NULL;
     }
     json_t *json = json_loadb((const char *)text.data, text.size, FLAGS, NULL);
