@@ -68,7 +68,7 @@ int remote_open(const char *address, remote_handler handler, void *context, stru
         return -ENOMEM;
     if (strlen(address) >= sizeof remote->address)
         return -EINVAL;
-    int fd;
+    int fd = -1;
     int r = connect_to(address, &fd);
     if (r < 0)
         return r;
