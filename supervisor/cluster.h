@@ -1,0 +1,40 @@
+/* The cluster as configured: pure data, resolved from a preset or a cluster file, the brokers' Apache files and the
+ * command line. Nothing here changes after the start, except that a port of 0 becomes the one that was found free. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "failure.h"
+#include "keys.h"
+#include "options.h"
+
+struct cluster_namesrv {
+    char *name;
+    int port;
+};
+
+struct cluster_broker {
+    char *name; /* of its section: names the processes, sockets and the folder */
+    int port;   /* main; the VIP port is 2 below */
+    unsigned front_count;
+    char *listen;             /* bindAddress of the Apache file, else the cluster's */
+    struct settings settings; /* keys_apache, as given */
+};
+
+struct cluster {
+    char *name, *listen;
+    char *runtime_dir, *store_dir, *log_dir;
+    bool faults;
+    struct cluster_namesrv *namesrvs;
+    unsigned namesrv_count;
+    struct cluster_broker *brokers;
+    unsigned broker_count;
+};
+
+int cluster_load(const struct options *options, struct cluster **ret_cluster, struct failure *failure);
+void cluster_free(struct cluster *cluster);
+
+/* What a worker gets as GRANT_CONFIG: key=value lines with everything resolved. malloc'ed; NULL without memory. */
+char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster_namesrv *namesrv);
+char *cluster_broker_config(const struct cluster *cluster, const struct cluster_broker *broker);

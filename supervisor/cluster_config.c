@@ -1,0 +1,88 @@
+/* The text that each worker gets as GRANT_CONFIG: Apache-style key=value lines with every default and dependency
+ * resolved, so that a worker needs no defaults of its own and two workers of a broker never differ. Runs in the
+ * supervisor; the text is small and made anew for each start of a worker. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster.h"
+
+/* The .properties dialect reads a backslash as an escape. Values have no line ends: they come from single lines. */
+static void put(FILE *out, const char *name, const char *value)
+{
+    fprintf(out, "%s=", name);
+    for (; *value; value++)
+        fprintf(out, *value == '\\' ? "\\%c" : "%c", *value);
+    fputc('\n', out);
+}
+
+__attribute__((format(printf, 3, 4))) static void put_format(FILE *out, const char *name, const char *format, ...)
+{
+    char value[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    put(out, name, value);
+}
+
+static bool is_wildcard(const char *address)
+{
+    return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+}
+
+char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster_namesrv *namesrv)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    put(out, "pintle.name", namesrv->name);
+    put(out, "listen", cluster->listen);
+    put_format(out, "listenPort", "%d", namesrv->port);
+    return fclose(out) == 0 ? text : NULL;
+}
+
+/* Keys whose value depends on something outside the Apache file. */
+static void put_resolved(FILE *out, const struct cluster *cluster, const struct cluster_broker *broker)
+{
+    const struct settings *settings = &broker->settings;
+    const char *name = settings_get(settings, "brokerName"), *cluster_name = settings_get(settings, "brokerClusterName");
+    const char *root = settings_get(settings, "storePathRootDir"), *ip1 = settings_get(settings, "brokerIP1");
+    const char *ip2 = settings_get(settings, "brokerIP2"), *commit_log = settings_get(settings, "storePathCommitLog");
+    if (!ip1)
+        ip1 = is_wildcard(broker->listen) ? "" : broker->listen;
+    put(out, "brokerName", name ? name : broker->name);
+    put(out, "brokerClusterName", cluster_name ? cluster_name : cluster->name);
+    put(out, "brokerIP1", ip1);
+    put(out, "brokerIP2", ip2 ? ip2 : ip1);
+    put(out, "listen", broker->listen);
+    put_format(out, "listenPort", "%d", broker->port);
+    put_format(out, "haListenPort", "%d", (int)settings_get_i64(settings, "haListenPort", broker->port + 1));
+    if (root)
+        put(out, "storePathRootDir", root);
+    else
+        put_format(out, "storePathRootDir", "%s/%s", cluster->store_dir, broker->name);
+    if (commit_log)
+        put(out, "storePathCommitLog", commit_log);
+    fputs("pintle.namesrvs=", out);
+    for (unsigned i = 0; i < cluster->namesrv_count; i++)
+        fprintf(out, "%s%s", i ? ";" : "", cluster->namesrvs[i].name);
+    fputc('\n', out);
+}
+
+char *cluster_broker_config(const struct cluster *cluster, const struct cluster_broker *broker)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    put_resolved(out, cluster, broker);
+    for (const struct key *key = keys_apache; key->name; key++)
+        if (key->default_value)
+            put(out, key->name, settings_get(&broker->settings, key->name));
+    return fclose(out) == 0 ? text : NULL;
+}
