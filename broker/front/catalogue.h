@@ -1,0 +1,70 @@
+/* Catalogue: what the store tells this front of topics, groups, members and subscriptions, in numbered records. A record
+ * out of sequence is a gap: the catalogue is no longer whole, a snapshot is asked for, and reads that need it wait. A
+ * snapshot is collected beside the tables in force and takes their place at its end. */
+#pragma once
+
+#include "filter.h"
+#include "front.h"
+#include "msg/msg.h"
+
+#include <uthash.h>
+
+struct topic_entry {
+    UT_hash_handle hh;
+    char *name;
+    int32_t read_queues, write_queues, perm, sys_flag;
+    uint32_t slot_base, slot_generation, slot_count;
+};
+
+struct subscription_entry {
+    UT_hash_handle hh;
+    char *topic;
+    int64_t version;
+    enum msg_expression type;
+    struct tag_filter filter;
+    bool unparsable;
+};
+
+struct member_entry {
+    struct member_entry *next;
+    uint64_t connection;
+    bool is_producer;
+    uint8_t message_model;
+    char *client_id;
+};
+
+struct group_entry {
+    UT_hash_handle hh;
+    char *name;
+    bool known; /* its configuration is: the store has this group */
+    bool consume_enable, consume_broadcast_enable, notify;
+    int32_t sys_flag;
+    struct member_entry *members;
+    unsigned consumers;
+    uint8_t message_model; /* of the consumer that came last */
+    struct subscription_entry *subscriptions;
+    bool changed; /* waits for its notice */
+    struct group_entry *next_changed;
+};
+
+enum { MESSAGE_MODEL_BROADCASTING = 0, MESSAGE_MODEL_CLUSTERING = 1 };
+
+struct catalogue *catalogue_new(void);
+void catalogue_free(struct catalogue *catalogue);
+
+bool catalogue_is_whole(const struct catalogue *catalogue);
+/* There is a new store: what we know is old until its snapshot is here. */
+void catalogue_forget(struct catalogue *catalogue);
+/* One checked record. */
+void catalogue_take(struct front *front, uint16_t kind, const uint8_t *payload, uint32_t size);
+/* After a turn's records: requests that waited for a whole catalogue, notices to members of changed groups. */
+void catalogue_settle(struct front *front);
+/* A slot turned out to be somebody else's: what we know is not whole, whatever the numbers say. */
+void catalogue_doubt(struct front *front);
+
+/* Changes whenever queues of a known topic moved, went, or a snapshot came. */
+unsigned catalogue_topics_version(const struct catalogue *catalogue);
+
+struct topic_entry *catalogue_topic(const struct catalogue *catalogue, struct bytes name);
+struct group_entry *catalogue_group(const struct catalogue *catalogue, struct bytes name);
+struct subscription_entry *catalogue_subscription(const struct group_entry *group, struct bytes topic);

@@ -1,0 +1,116 @@
+/* The front's part of the broker's configuration, from the GRANT_CONFIG text. The supervisor has judged the keys; a value
+ * that cannot be used here ends the start with one line. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/conf.h"
+#include "front.h"
+
+static int read_text(int fd, char **ret_text, size_t *ret_size)
+{
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return -errno;
+    PN_FREE char *text = malloc((size_t)status.st_size + 1);
+    if (!text)
+        return -ENOMEM;
+    if (pread(fd, text, (size_t)status.st_size, 0) != status.st_size)
+        return -EIO;
+    text[status.st_size] = 0;
+    *ret_size = (size_t)status.st_size;
+    *ret_text = TAKE_PTR(text);
+    return 0;
+}
+
+/* The head of offset message ids: the store's host address and port, as they stand in each record. */
+static int make_store_host(struct front_config *config, const char *ip)
+{
+    uint8_t address[20];
+    size_t size = 0;
+    if (inet_pton(AF_INET, ip, address) == 1)
+        size = 4;
+    else if (inet_pton(AF_INET6, ip, address) == 1)
+        size = 16;
+    else
+        return -EINVAL;
+    be32_store(address + size, (uint32_t)config->listen_port);
+    for (size_t i = 0; i < size + 4; i++)
+        snprintf(config->store_host_hex + 2 * i, 3, "%02X", address[i]);
+    return 0;
+}
+
+static char *copy_or(struct conf *conf, const char *key, const char *missing)
+{
+    const char *value = conf_get(conf, "", key);
+    return strdup(value && *value ? value : missing);
+}
+
+static int take_numbers(struct front_config *config, struct conf *conf)
+{
+    int64_t port, permission;
+    if (conf_get_i64(conf, "", "listenPort", 10911, &port) < 0 ||
+        conf_get_i64(conf, "", "brokerPermission", 6, &permission) < 0 ||
+        conf_get_i64(conf, "", "maxMessageSize", 4194304, &config->max_message_size) < 0 ||
+        conf_get_i64(conf, "", "mappedFileSizeCommitLog", 1073741824, &config->commit_log_file_size) < 0 ||
+        conf_get_i64(conf, "", "mappedFileSizeConsumeQueue", 6000000, &config->consume_queue_file_size) < 0 ||
+        conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group) < 0)
+        return -EINVAL;
+    if (port < 0 || port > UINT16_MAX || config->commit_log_file_size < 4096 || config->consume_queue_file_size < 20)
+        return -ERANGE;
+    config->consume_queue_file_size = (config->consume_queue_file_size + 19) / 20 * 20; /* as Apache rounds it */
+    config->listen_port = (int)port;
+    config->broker_permission = (int)permission;
+    return 0;
+}
+
+static int take_texts(struct front_config *config, struct conf *conf)
+{
+    const char *root = conf_get(conf, "", "storePathRootDir"), *log = conf_get(conf, "", "storePathCommitLog");
+    const char *ip = conf_get(conf, "", "brokerIP1"), *listen = conf_get(conf, "", "listen");
+    if (!root || !*root)
+        return -EINVAL;
+    config->broker_name = copy_or(conf, "brokerName", "broker-a");
+    config->region_id = copy_or(conf, "regionId", "DefaultRegion");
+    config->store_root = strdup(root);
+    if (log && *log)
+        config->commit_log_dir = strdup(log);
+    else if (asprintf(&config->commit_log_dir, "%s/commitlog", root) < 0)
+        config->commit_log_dir = NULL;
+    if (!config->broker_name || !config->region_id || !config->store_root || !config->commit_log_dir)
+        return -ENOMEM;
+    if (!ip || !*ip)
+        ip = listen && *listen && strcmp(listen, "0.0.0.0") != 0 && strcmp(listen, "::") != 0 ? listen : "127.0.0.1";
+    return make_store_host(config, ip);
+}
+
+int front_config_load(struct front_config *config, int fd, char **ret_error)
+{
+    PN_FREE char *text = NULL;
+    size_t size = 0;
+    struct conf *conf = NULL;
+    int r = read_text(fd, &text, &size);
+    if (r < 0)
+        return r;
+    r = conf_read_text("configuration", text, size, CONF_PROPERTIES, &conf, ret_error);
+    if (r < 0)
+        return r;
+    r = take_numbers(config, conf);
+    if (r == 0)
+        r = take_texts(config, conf);
+    conf_free(conf);
+    return r;
+}
+
+void front_config_free(struct front_config *config)
+{
+    free(config->broker_name);
+    free(config->region_id);
+    free(config->store_root);
+    free(config->commit_log_dir);
+    *config = (struct front_config){0};
+}

@@ -1,0 +1,82 @@
+/* Channels: the connections of clients. Each has a slot (an index) and a number that is never used again by this front;
+ * whoever must find a channel later (an outstanding request, a parked poll, a helper's job) keeps both, so that a closed
+ * one is simply not found. All sockets hang in one epoll descriptor inside the sd-event loop: one wake-up serves many.
+ *
+ * Back-pressure: a frame that finds its request ring full is kept parsed and its channel is not read until there is room;
+ * a channel with too much unsent output is not read either. Both end in the client's TCP window, never in a drop. */
+#pragma once
+
+#include "front.h"
+#include "wire/connection.h"
+
+#include <uthash.h>
+
+enum {
+    CHANNELS_MAX = 65536,
+    CHANNEL_OUT_MAX = 8 * 1024 * 1024,  /* more waits to be sent: stop reading */
+    CHANNEL_OUT_LOW = 2 * 1024 * 1024,  /* read again below this */
+    CHANNEL_IDLE_MS = 120 * 1000,       /* Apache's serverChannelMaxIdleTimeSeconds */
+};
+
+struct channel_ref {
+    uint32_t slot, number; /* number 0: none */
+};
+
+struct channel {
+    struct connection wire;
+    struct front *front;
+    struct channel_ref ref;
+    bool vip; /* came in by the fast port */
+    bool throttled, want_out, dirty, paused, closing;
+    uint32_t epoll_mask;
+    uint16_t peer_port;
+    bool peer_ipv6;
+    uint8_t peer_ip[16];
+    uint32_t outstanding; /* requests that wait for the store or a disk; parked polls are not counted */
+    int64_t active_ms, heartbeat_ms;
+    uint64_t counted_in, counted_out; /* bytes already on the board */
+    struct frame *held; /* parsed, waits for room in a request ring */
+    struct channel *next_dirty;
+    struct channel *next_paused;
+    struct pull *polls; /* parked ones of this channel */
+    struct member *members;
+    UT_hash_handle by_number;
+};
+
+int connections_new(struct front *front, struct connections **ret_connections);
+void connections_free(struct connections *connections);
+
+/* Everything ready now: sockets, ring wake-ups, listeners. */
+void connections_poll(struct front *front);
+int connections_epoll_fd(const struct connections *connections);
+unsigned connections_count(const struct connections *connections);
+
+/* What else hangs in the epoll descriptor. */
+enum poll_kind { POLL_CHANNEL = 0, POLL_LISTENER, POLL_RING, POLL_HELPER };
+int connections_watch(struct connections *connections, int fd, uint32_t mask, enum poll_kind kind, uint32_t index);
+
+/* Takes the accepted socket; closes it if there is no slot. */
+int connections_add(struct front *front, int fd, bool vip);
+struct channel *connections_find(struct front *front, struct channel_ref ref);
+struct channel *connections_find_number(struct front *front, uint32_t number);
+struct channel *connections_at(struct connections *connections, uint32_t slot); /* NULL: free */
+uint32_t connections_slots(const struct connections *connections); /* slots ever used */
+
+void channel_close(struct channel *channel, const char *reason);
+/* There is output in the wire's queue: it is sent at the end of the turn. */
+void channel_mark_dirty(struct channel *channel);
+/* The rings have room again: kept frames first, in the order in which they were held. */
+void connections_resume(struct front *front);
+/* Sends what was gathered in this turn. True: sending let a throttled channel go on, and there is more. */
+bool connections_flush(struct front *front);
+bool connections_waiting(const struct front *front);
+/* Closes idle and silent ones. */
+void connections_expire(struct front *front);
+/* True when nothing waits to be answered or sent. */
+bool connections_drained(struct front *front);
+void connections_stop_reading(struct front *front);
+
+static inline uint64_t channel_id(const struct channel *channel)
+{
+    return channel->front->generation << 32 | channel->ref.number;
+}

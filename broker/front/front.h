@@ -1,0 +1,67 @@
+/* The front process as one object: everything of a broker that speaks TCP hangs here and is freed in reverse order.
+ * One thread owns all of it; helper threads (helper.h) only wait for disks.
+ *
+ * A turn of the loop: sockets are read and their frames go into the request rings; the reply rings are drained; queues
+ * that grew wake parked polls; the request rings are published once; each connection with answers is written once. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/bytes.h"
+#include "fault/fault.h"
+#include "fd/fd_channel.h"
+#include "shm/board.h"
+#include "shm/queue_table.h"
+
+/* From the GRANT_CONFIG text; Apache's names and defaults. Strings are owned here. */
+struct front_config {
+    char *broker_name;
+    char *region_id;
+    char *store_root;
+    char *commit_log_dir;
+    int64_t commit_log_file_size, consume_queue_file_size; /* bytes */
+    int64_t max_message_size;
+    int listen_port;
+    int broker_permission;
+    bool auto_create_group;
+    char store_host_hex[41]; /* upper-case hex of store host address and port: the head of every offset message id */
+};
+
+struct front {
+    sd_event *event;
+    struct front_config config;
+    char *worker; /* "front broker-a/0" */
+    char *runtime_dir;
+    uint64_t generation;
+    int64_t now_ms; /* monotonic, of this turn */
+    bool stopping;
+    int64_t stop_deadline_ms;
+
+    struct board *board;
+    struct queue_table *queue_table; /* read-only */
+    struct interest *interest;
+    struct bus *bus;
+
+    struct helper *helper;
+    struct read_log *read_log;
+    struct catalogue *catalogue;
+    struct pending *pending;
+    struct store_link *link;
+    struct long_poll *long_poll;
+    struct connections *connections;
+    struct listeners *listeners;
+    struct members *members;
+    struct held_requests *held;
+};
+
+enum { FRONT_PERM_READ = 4, FRONT_PERM_WRITE = 2 };
+
+int front_config_load(struct front_config *config, int fd, char **ret_error);
+void front_config_free(struct front_config *config);
+
+/* One turn after the event loop woke up. */
+void front_turn(struct front *front);
+/* Stops accepting and reading; front_turn ends the loop when everything outstanding is answered or time is up. */
+void front_stop(struct front *front);

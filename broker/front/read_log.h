@@ -1,0 +1,59 @@
+/* Reading the store's files: commit log files mapped read-only, consume queue files through an LRU of descriptors. What is
+ * below the watermarks of the queue table never changes, so the bytes go out as they lie. The loop never waits for a disk:
+ * cold bytes are reported (-EAGAIN) and a helper brings them in. A page that the disk cannot give is an error here
+ * (SIGBUS is caught), not a crash. */
+#pragma once
+
+#include "front.h"
+
+#include <uthash.h>
+
+struct log_file;
+
+struct queue_entry {
+    int64_t pos; /* in the commit log */
+    int32_t size;
+    int64_t tags_code;
+};
+enum { QUEUE_ENTRY_SIZE = 20 };
+
+/* Which queue: the slot says it shortly, topic and queue id name its folder. */
+struct queue_ref {
+    uint32_t slot, generation;
+    const char *topic;
+    int32_t queue_id;
+};
+
+/* Bytes that a helper should bring into the page cache; owns the descriptor. */
+struct cold_range {
+    int fd; /* -1: none */
+    int64_t offset;
+    size_t size;
+};
+
+int read_log_new(struct front *front, struct read_log **ret_log);
+void read_log_free(struct read_log *log);
+
+/* Up to `count` entries from `offset` on: how many were read (≥ 1), -EAGAIN and a range if they are cold, -ENOENT if there
+ * is no such file, -EIO. */
+int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_t offset, unsigned count,
+                     struct queue_entry *ret_entries, struct cold_range *ret_cold);
+
+/* A record of the commit log: its bytes, and its file (kept mapped until released). Checked: it lies in one file, and its
+ * own size and magic are what a record has. `may_be_cold`: the caller has waited for it, so it is not asked again.
+ * -EAGAIN and a range if it is cold; -EBADMSG if it is no record; -ENOENT; -EIO. */
+int read_log_record(struct read_log *log, const struct queue_entry *entry, bool may_be_cold, struct log_file **ret_file,
+                    const uint8_t **ret_data, struct cold_range *ret_cold);
+/* One reference per piece under way. `context` of the release is the file. */
+void log_file_hold(struct log_file *file);
+void log_file_release(void *file);
+/* Copies out of a map; false if a page could not be read. */
+bool read_log_copy(void *to, const uint8_t *from, size_t size);
+
+/* Files whose messages are gone are let go. */
+void read_log_tidy(struct read_log *log);
+
+/* "ROOT/consumequeue/TOPIC/QUEUE/FILE" and the log's; for helper threads, which open their own. */
+int read_log_queue_path(const struct front_config *config, const char *topic, int32_t queue_id, int64_t offset,
+                        char *path, size_t size);
+int read_log_file_path(const struct front_config *config, int64_t pos, char *path, size_t size);

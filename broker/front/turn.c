@@ -1,0 +1,47 @@
+/* One turn of the front's loop, and its end. The order matters: sockets first, so that what they bring goes into the rings
+ * with this turn's one publish and wake; answers after that; what answers and woken polls made is written last. */
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "catalogue.h"
+#include "connections.h"
+#include "front.h"
+#include "helper.h"
+#include "listener.h"
+#include "long_poll.h"
+#include "pending.h"
+#include "route.h"
+#include "store_link.h"
+
+enum { STOP_TIMEOUT_MS = 5000 };
+
+void front_turn(struct front *front)
+{
+    front->now_ms = clock_monotonic_ms();
+    board_set_state(front->board, BOARD_RUNNING);
+    store_link_awake(front);
+    connections_poll(front);
+    store_link_receive(front);
+    catalogue_settle(front);
+    held_requests_run(front);
+    long_poll_turn(front);
+    store_link_publish(front);
+    /* Sending may let a throttled channel go on, and its requests are to be published too. */
+    for (int i = 0; i < 4 && connections_flush(front); i++)
+        store_link_publish(front);
+    if (front->stopping && (front->now_ms >= front->stop_deadline_ms ||
+                            (pending_count(front->pending) == 0 && helper_outstanding(front->helper) == 0 &&
+                             connections_drained(front))))
+        sd_event_exit(front->event, 0);
+}
+
+void front_stop(struct front *front)
+{
+    if (front->stopping)
+        return;
+    front->stopping = true;
+    front->stop_deadline_ms = clock_monotonic_ms() + STOP_TIMEOUT_MS;
+    listeners_stop(front);
+    connections_stop_reading(front);
+    long_poll_give_up_all(front);
+}
