@@ -22,7 +22,7 @@ final class Wire implements RPCHook, ChannelEventListener {
     private final String who;
     private final Journal journal;
     private final Set<String> known = ConcurrentHashMap.newKeySet();
-    private final Set<String> closed = ConcurrentHashMap.newKeySet();
+    private final Set<String> open = ConcurrentHashMap.newKeySet();
     private ChannelEventListener clients;
     private static volatile boolean over;
 
@@ -76,6 +76,7 @@ final class Wire implements RPCHook, ChannelEventListener {
 
     @Override
     public void onChannelActive(String address, Channel channel) {
+        open.add(channel.id().asLongText());
         journal.event(known.add(address) ? "connect" : "reconnect", who, address);
         clients.onChannelActive(address, channel);
     }
@@ -87,8 +88,8 @@ final class Wire implements RPCHook, ChannelEventListener {
 
     @Override
     public void onChannelClose(String address, Channel channel) {
-        // The client closes a channel that is closed already; one event for each is enough.
-        if (!over && closed.add(channel.id().asLongText())) {
+        // The client closes closed channels again, and those that never came to be: neither is a connection lost.
+        if (open.remove(channel.id().asLongText()) && !over) {
             journal.event("close", who, address);
         }
         clients.onChannelClose(address, channel);
