@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SERVING = ("ready", "running", "serving")
+SERVING = ("ready",)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Worker:
     state: str
     restarts: int
     ports: tuple = field(default=())  # the first one is where clients connect
+    number: int = 0  # among workers of the same role and broker
 
 
 def open_cluster(preset: str = "2m", **options):
@@ -101,11 +102,18 @@ class BaseCluster:
         os.kill(victim.pid, sig)
         return victim
 
+    def wait_state(self, states: tuple = SERVING, timeout_s: float = 30):
+        """Waits until every worker is in one of the states."""
+        def there():
+            workers = self.all_workers()
+            return workers and all(w.state in states for w in workers)
+        wait_for(there, timeout_s, f"every worker {' or '.join(states)}")
+
     def wait_restarted(self, victim: Worker, timeout_s: float = 30) -> Worker:
         """Waits until another process serves in the place of the killed one."""
         def successor():
             for w in self.workers(victim.role, victim.broker):
-                same_place = w.ports[:1] == victim.ports[:1]
+                same_place = (w.ports[:1], w.number) == (victim.ports[:1], victim.number)
                 if same_place and w.restarts > victim.restarts and w.pid != victim.pid and w.state in SERVING:
                     return w
             return None
@@ -188,13 +196,11 @@ class Cluster(BaseCluster):
         ports = w.get("ports") or ()
         if isinstance(ports, dict):
             ports = ports.values()
-        return Worker(w["role"], w.get("broker") or "", w["pid"], w["state"], w["restarts"], tuple(ports))
+        broker = "" if w["role"] == "namesrv" else w["broker"]
+        return Worker(w["role"], broker, w["pid"], w["state"], w["restarts"], tuple(ports), w.get("number", 0))
 
     def wait_ready(self, timeout_s: float = 30):
-        def ready():
-            workers = self.all_workers()
-            return workers and all(w.state in SERVING for w in workers)
-        wait_for(ready, timeout_s, "every worker ready")
+        self.wait_state(SERVING, timeout_s)
 
     def logs(self) -> dict:
         found = {"up": self._console}
