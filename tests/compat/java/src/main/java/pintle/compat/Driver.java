@@ -79,10 +79,10 @@ public final class Driver {
     }
 
     /**
-     * A consumer's first rebalance waits this long, by default 1000 ms, which is also when its first periodic heartbeat
-     * goes out. Where the two meet, the client gives up the heartbeat that tells its brokers of the new subscription
-     * version (MQClientInstance: "lock heartBeat, but failed"), and consumers with a tag then stand still until the next
-     * rebalance, 20 s later; seen with Apache's broker in one start of ten. This keeps the two apart.
+     * A consumer's first rebalance waits this long, by default 1000 ms, which is also when its first periodic
+     * heartbeat goes out. Where the two meet, the client gives up the heartbeat that tells its brokers of the new
+     * subscription version (MQClientInstance: "lock heartBeat, but failed"), and consumers with a tag then stand still
+     * until the next rebalance, 20 s later; seen with Apache's broker in one start of ten. This keeps the two apart.
      */
     private static void earlyRebalance() {
         if (System.getProperty("rocketmq.client.rebalance.minInterval") == null) {
@@ -92,7 +92,8 @@ public final class Driver {
 
     static void usage(String why) {
         System.err.println(why);
-        System.err.println("usage: Driver SCENARIO[,SCENARIO]|all|list|load --namesrv host:port[;host:port] [--option value]");
+        System.err.println(
+            "usage: Driver SCENARIO[,SCENARIO]|all|list|load --namesrv host:port[;host:port] [--option value]");
         System.exit(EXIT_USAGE);
     }
 }

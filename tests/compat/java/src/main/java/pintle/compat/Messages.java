@@ -52,8 +52,8 @@ public final class Messages {
             queues.computeIfAbsent(message.getBrokerName() + "/" + message.getQueueId(), k -> new TreeSet<>())
                 .add(message.getQueueOffset());
         }
-        queues.forEach((queue, offsets) -> result.check(offsets.first() == 0 && offsets.last() == offsets.size() - 1,
-            "offsets of queue " + queue + ": " + offsets.size() + " from " + offsets.first() + " to " + offsets.last()));
+        queues.forEach((queue, seen) -> result.check(seen.first() == 0 && seen.last() == seen.size() - 1,
+            "offsets of queue " + queue + ": " + seen.size() + " from " + seen.first() + " to " + seen.last()));
         return queues.size();
     }
 }

@@ -25,12 +25,12 @@ import pintle.compat.Options;
 import pintle.compat.Rig;
 
 /**
- * Load for kill tests: stock clients that send and consume until told to stop, and then say what was lost, stored twice,
- * reordered or refused. Start it on a topic that nobody used (holes and places are counted from its beginning).
+ * Load for kill tests: stock clients that send and consume until told to stop, and then say what was lost, stored
+ * twice, reordered or refused. Start it on a topic that nobody used (holes and places are counted from its beginning).
  *
- * Conversation, one JSON line for each answer: prints `ready` when every producer has an acknowledgement and every group
- * has consumed; reads `stats`, `mark TEXT` (goes to events.txt) and `stop` (also end of input, SIGTERM); then drains and
- * prints `summary`. Exit code 0 = nothing lost, doubled, misplaced, torn or held twice.
+ * Conversation, one JSON line for each answer: prints `ready` when every producer has an acknowledgement and every
+ * group has consumed; reads `stats`, `mark TEXT` (goes to events.txt) and `stop` (also end of input, SIGTERM); then
+ * drains and prints `summary`. Exit code 0 = nothing lost, doubled, misplaced, torn or held twice.
  */
 public final class Load {
     private static final int QUEUES = 4;
@@ -91,7 +91,8 @@ public final class Load {
             producer("p" + i, i < options.sync);
         }
         Rig.await(() -> producers.stream().allMatch(p -> p.acks() > 0)
-            && groups.values().stream().allMatch(g -> g.distinct() > 0), "a first message of every producer, to every group");
+            && groups.values().stream().allMatch(g -> g.distinct() > 0),
+            "a first message of every producer, to every group");
         if (options.pollMs > 0) {
             awaitMembers(queues);
             watcher = new Watcher(observer, options, journal, List.copyOf(groups.keySet()), orderly, queues);
@@ -117,7 +118,8 @@ public final class Load {
     private List<MessageQueue> createTopic() throws Exception {
         List<String> brokers = Rig.brokers(Rig.queues(observer, TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC));
         observer.createTopic(TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC, options.topic, QUEUES, null);
-        Rig.await(() -> Rig.queues(observer, options.topic).size() == QUEUES * brokers.size(), "route of " + options.topic);
+        Rig.await(() -> Rig.queues(observer, options.topic).size() == QUEUES * brokers.size(),
+            "route of " + options.topic);
         return Rig.queues(observer, options.topic);
     }
 
@@ -261,8 +263,8 @@ public final class Load {
             wrong += journal.count(what);
         }
         for (String what : List.of("acked-twice", "orderly-overlap", "orderly-jump", "lock-overlap", "offset-back",
-            "max-back", "members-shrink", "watch-error", "bad-answer", "bad-status", "unanswered", "connect", "reconnect",
-            "close", "channel-exception")) {
+            "max-back", "members-shrink", "watch-error", "bad-answer", "bad-status", "unanswered", "connect",
+            "reconnect", "close", "channel-exception")) {
             summary.put(what.replace('-', '_'), journal.count(what));
         }
         summary.put("pull_errors", pullErrors());

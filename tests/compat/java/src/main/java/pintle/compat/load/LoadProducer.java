@@ -15,7 +15,9 @@ import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
-/** One stock producer that sends without retries, at a rate, until told to stop; sync or with a window of async sends. */
+/**
+ * One stock producer that sends without retries, at a rate, until told to stop; sync or with a window of async sends.
+ */
 final class LoadProducer implements Runnable {
     private final String name;
     private final DefaultMQProducer producer;
@@ -30,7 +32,8 @@ final class LoadProducer implements Runnable {
     private long longestPauseNs;
     private long longestPauseEndMs;
 
-    LoadProducer(String name, boolean sync, DefaultMQProducer producer, LoadOptions options, Sent sent, Journal journal) {
+    LoadProducer(String name, boolean sync, DefaultMQProducer producer, LoadOptions options, Sent sent,
+        Journal journal) {
         this.name = name;
         this.producer = producer;
         this.options = options;

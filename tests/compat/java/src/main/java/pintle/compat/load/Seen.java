@@ -69,7 +69,9 @@ final class Seen {
         return (System.nanoTime() - lastNewNs) / 1_000_000;
     }
 
-    /** Offsets between a queue's first and last delivery that never came: a stored message that is kept from the group. */
+    /**
+     * Offsets between a queue's first and last delivery that never came: a stored message that is kept from the group.
+     */
     private long holes() {
         long holes = 0;
         for (BitSet seen : offsets.values()) {

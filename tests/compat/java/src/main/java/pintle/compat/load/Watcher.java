@@ -136,7 +136,8 @@ final class Watcher implements Runnable {
     }
 
     private static boolean locked(DefaultMQPushConsumer consumer, MessageQueue queue) {
-        ProcessQueue held = consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().get(queue);
+        ProcessQueue held =
+            consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().get(queue);
         return held != null && !held.isDropped() && held.isLocked() && !held.isLockExpired();
     }
 

@@ -11,7 +11,9 @@ import pintle.compat.Result;
 import pintle.compat.Rig;
 import pintle.compat.Scenario;
 
-/** A send to a topic that nobody made: the client finds TBW102's route, the broker makes the topic from its template. */
+/**
+ * A send to a topic that nobody made: the client finds TBW102's route, the broker makes the topic from its template.
+ */
 final class AutoCreate implements Scenario {
     @Override
     public void run(Rig rig, Result result) throws Exception {

@@ -49,7 +49,7 @@ final class ExactlyOnce implements Scenario {
         result.same(COUNT, acked.get(), "acknowledged");
         Rig.await(() -> got.hasAll(keys), "all " + COUNT + " consumed");
         result.figure("all_ms", (System.nanoTime() - startNs) / 1_000_000);
-        // A second delivery would come after the first; a last message per queue shows that everything before is passed.
+        // A second delivery would come after the first; a last message per queue shows that all before it is passed.
         List<String> last = Messages.keys("last", Rig.queues(producer, topic).size());
         for (String key : last) {
             producer.send(Messages.make(topic, "T", key),

@@ -68,7 +68,9 @@ final class MemberDeath implements Scenario {
         String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
         return new ProcessBuilder(java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx128m",
             "-Drocketmq.log.root=" + System.getProperty("rocketmq.log.root") + "/member",
-            "-Drocketmq.log.level=warn", "-cp", System.getProperty("java.class.path"), "pintle.compat.Member",
-            namesrv, group, topic).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+            "-Drocketmq.log.level=warn",
+            "-Drocketmq.client.rebalance.minInterval=" + System.getProperty("rocketmq.client.rebalance.minInterval"),
+            "-cp", System.getProperty("java.class.path"), "pintle.compat.Member", namesrv, group, topic)
+            .redirectError(ProcessBuilder.Redirect.INHERIT).start();
     }
 }

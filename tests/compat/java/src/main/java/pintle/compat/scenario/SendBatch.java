@@ -14,7 +14,8 @@ import pintle.compat.Rig;
 import pintle.compat.Scenario;
 
 /**
- * Batches: every element is a message of its own, at consecutive offsets of one queue, with its own offset id, tag, keys.
+ * Batches: every element is a message of its own, at consecutive offsets of one queue, with its own offset id, tag,
+ * keys.
  *
  * The broker appends the properties of the batch to those of each element, and of two UNIQ_KEY the last one counts: so
  * all elements are delivered with the batch's unique key, not with those that the sender was told.
