@@ -52,16 +52,19 @@ static void add_char(struct text *text, char c)
 
 void text_add(struct text *text, const char *format, ...)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    va_list again;
-    va_copy(again, arguments);
-    int size = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
-    pn_assert(size >= 0);
-    vsnprintf(text_room(text, (size_t)size + 1), (size_t)size + 1, format, again);
-    va_end(again);
-    text->size += (size_t)size;
+    size_t room = 64; /* most are short */
+    for (;;) {
+        va_list arguments;
+        va_start(arguments, format);
+        int size = vsnprintf(text_room(text, room), room, format, arguments);
+        va_end(arguments);
+        pn_assert(size >= 0);
+        if ((size_t)size < room) {
+            text->size += (size_t)size;
+            return;
+        }
+        room = (size_t)size + 1;
+    }
 }
 
 void text_add_json_string(struct text *text, struct bytes bytes)

@@ -35,17 +35,15 @@ int header_integer(struct bytes text, int64_t *ret_value)
     }
     if (i == text.size)
         return -EINVAL;
-    uint64_t limit = negative ? (uint64_t)INT64_MAX + 1 : (uint64_t)INT64_MAX;
-    uint64_t value = 0;
+    int64_t value = 0; /* kept negative: its range is the larger one */
     for (; i < text.size; i++) {
         unsigned digit = (unsigned)text.data[i] - '0';
-        if (digit > 9)
+        if (digit > 9 || __builtin_mul_overflow(value, 10, &value) || __builtin_sub_overflow(value, (int64_t)digit, &value))
             return -EINVAL;
-        if (value > (limit - digit) / 10)
-            return -EINVAL;
-        value = value * 10 + digit;
     }
-    *ret_value = negative ? (int64_t)(0 - value) : (int64_t)value;
+    if (!negative && value == INT64_MIN)
+        return -EINVAL;
+    *ret_value = negative ? value : -value;
     return 0;
 }
 

@@ -177,11 +177,10 @@ static bool unescape(uint8_t **pos, const uint8_t *end, uint8_t **out)
     return true;
 }
 
-/* The opening quote has been taken. */
-static bool take_string(struct reader *in, uint8_t quote, struct bytes *ret_text)
+/* A string with escapes; `p` is at the first of them. */
+static bool take_escaped_string(struct reader *in, uint8_t quote, uint8_t *p, struct bytes *ret_text)
 {
     uint8_t *start = in->pos;
-    uint8_t *p = find_string_end(start, in->end, quote);
     uint8_t *out = p;
     while (p < in->end && *p == '\\') {
         p++;
@@ -196,6 +195,19 @@ static bool take_string(struct reader *in, uint8_t quote, struct bytes *ret_text
         return false;
     in->pos = p + 1;
     *ret_text = (struct bytes){start, (size_t)(out - start)};
+    return true;
+}
+
+/* The opening quote has been taken. */
+static inline bool take_string(struct reader *in, uint8_t quote, struct bytes *ret_text)
+{
+    uint8_t *start = in->pos;
+    uint8_t *p = find_string_end(start, in->end, quote);
+    if (p == in->end || *p != quote)
+        return take_escaped_string(in, quote, p, ret_text);
+    in->pos = p + 1;
+    ret_text->data = start;
+    ret_text->size = (size_t)(p - start);
     return true;
 }
 
@@ -215,7 +227,7 @@ static struct bytes take_bare(struct reader *in)
 }
 
 /* A key and its colon; `c` is its first character. */
-static bool take_key(struct reader *in, uint8_t c, struct bytes *ret_key)
+static inline bool take_key(struct reader *in, uint8_t c, struct bytes *ret_key)
 {
     if (c == '"' || c == '\'') {
         if (!take_string(in, c, ret_key))
@@ -361,17 +373,25 @@ static bool take_fields(struct reader *in, struct frame *frame)
     if (c != '{')
         return false;
     for (bool first = true; (c = next_member(in, first)) != '}'; first = false) {
-        struct bytes key;
-        if (!take_key(in, c, &key))
-            return false;
-        struct value value = take_value(in);
-        if (value.kind == VALUE_BAD)
-            return false;
-        if (value.kind == VALUE_NULL)
-            continue;
         if (frame->field_count == FRAME_FIELDS_MAX)
             return false;
-        frame->fields[frame->field_count++] = (struct frame_field){key, value.text};
+        struct frame_field *field = &frame->fields[frame->field_count];
+        if (!take_key(in, c, &field->key))
+            return false;
+        skip_space(in);
+        if (in->pos < in->end && *in->pos == '"') { /* nearly always */
+            in->pos++;
+            if (!take_string(in, '"', &field->value))
+                return false;
+        } else {
+            struct value value = take_value(in);
+            if (value.kind == VALUE_BAD)
+                return false;
+            if (value.kind == VALUE_NULL)
+                continue;
+            field->value = value.text;
+        }
+        frame->field_count++;
     }
     return true;
 }
