@@ -55,4 +55,6 @@ struct store {
     struct queue_locks *queue_locks;
     struct catalogue *catalogue;
     struct registration *registration;
+    struct config_files *config_files;
+    struct metadata *metadata;
 };

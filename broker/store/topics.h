@@ -39,7 +39,7 @@ bool topics_is_system(struct bytes name);
 void consume_queues_slots_assigned(struct store *store, struct topic *topic, uint32_t old_base, uint32_t old_count);
 
 /* The rest is for the metadata half. */
-int topics_new(struct store *store, struct topics **ret_topics);
+int topics_new(struct topics **ret_topics);
 void topics_free(struct topics *topics);
 int topics_apply_image(struct store *store, enum image_type type, struct bytes payload);
 /* After the last image record or file entry: -EBADMSG if two topics hold one slot. */

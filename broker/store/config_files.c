@@ -1,0 +1,266 @@
+/* Config files of the store: see config_files.h. The main thread marks what changed; a timer makes the text; the helper
+ * thread writes it. Per file at most one text waits: a newer one replaces it. The helper touches nothing but its queue; a
+ * write that failed is tried again with the next timer. The files are behind the image by CONFIG_FILES_BATCH_MS (topics,
+ * groups) or flushConsumerOffsetInterval (offsets); only a cold start and Apache ever read them. */
+#include "config_files.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "config_tables.h"
+#include "json_file.h"
+#include "shm/board.h"
+
+
+struct config_files {
+    struct store *store;
+    char folder[4000];
+    bool changed[CONFIG_FILE_COUNT];
+    sd_event_source *batch_timer, *offset_timer;
+    bool batch_armed;
+    _Atomic unsigned failed; /* bits; set by the helper, taken by the main thread */
+
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t wake, idle;
+    struct text waiting[CONFIG_FILE_COUNT];
+    bool busy, stop;
+};
+
+static const struct {
+    const char *name;
+    void (*print)(struct store *store, struct text *text);
+    int (*load)(struct store *store, json_t *json);
+} files[CONFIG_FILE_COUNT] = {
+    [CONFIG_FILE_TOPICS] = {"topics.json", config_tables_print_topics, config_tables_load_topics},
+    [CONFIG_FILE_GROUPS] = {"subscriptionGroup.json", config_tables_print_groups, config_tables_load_groups},
+    [CONFIG_FILE_OFFSETS] = {"consumerOffset.json", config_tables_print_offsets, config_tables_load_offsets},
+};
+
+static int folder_of(const struct store *store, char *folder, size_t size)
+{
+    int n = snprintf(folder, size, "%s/config", store->config.store_root);
+    return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+int config_files_load(struct store *store)
+{
+    char folder[sizeof(((struct config_files *)0)->folder)];
+    int r = folder_of(store, folder, sizeof folder);
+    for (unsigned i = 0; i < CONFIG_FILE_COUNT && r == 0; i++) {
+        json_t *json = NULL;
+        r = json_file_read(folder, files[i].name, &json);
+        if (r == -ENOENT) {
+            r = 0;
+            continue;
+        }
+        if (r == 0)
+            r = files[i].load(store, json);
+        json_decref(json);
+        if (r < 0)
+            log_error("cannot read %s/%s: %s", folder, files[i].name,
+                      r == -EBADMSG ? "it is not what RocketMQ writes, and there is no good .bak" : strerror(-r));
+    }
+    return r;
+}
+
+/* Helper thread. */
+
+static int take_waiting(struct config_files *config, struct text *ret_text)
+{
+    for (int i = 0; i < CONFIG_FILE_COUNT; i++) {
+        if (!config->waiting[i].data)
+            continue;
+        *ret_text = config->waiting[i];
+        config->waiting[i] = (struct text){NULL, 0, 0};
+        return i;
+    }
+    return -1;
+}
+
+static void *run(void *argument)
+{
+    struct config_files *config = argument;
+    pthread_setname_np(pthread_self(), "config-files");
+    pthread_mutex_lock(&config->mutex);
+    for (;;) {
+        struct text text;
+        int file = take_waiting(config, &text);
+        if (file < 0) {
+            config->busy = false;
+            pthread_cond_broadcast(&config->idle);
+            if (config->stop)
+                break;
+            pthread_cond_wait(&config->wake, &config->mutex);
+            continue;
+        }
+        config->busy = true;
+        pthread_mutex_unlock(&config->mutex);
+        int r = json_file_write(config->folder, files[file].name, text.data, text.size);
+        if (r < 0) {
+            log_error("cannot write %s/%s: %s; it will be tried again", config->folder, files[file].name, strerror(-r));
+            atomic_fetch_or(&config->failed, 1u << file);
+        }
+        text_free(&text);
+        pthread_mutex_lock(&config->mutex);
+    }
+    pthread_mutex_unlock(&config->mutex);
+    return NULL;
+}
+
+/* Main thread. */
+
+static void hand_over(struct config_files *config, enum config_file file)
+{
+    struct text text = {NULL, 0, 0};
+    files[file].print(config->store, &text);
+    config->changed[file] = false;
+    pthread_mutex_lock(&config->mutex);
+    struct text old = config->waiting[file];
+    config->waiting[file] = text;
+    pthread_cond_signal(&config->wake);
+    pthread_mutex_unlock(&config->mutex);
+    text_free(&old);
+}
+
+static void hand_over_changed(struct config_files *config)
+{
+    for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
+        if (config->changed[i])
+            hand_over(config, i);
+}
+
+static void take_failures(struct config_files *config)
+{
+    unsigned failed = atomic_exchange(&config->failed, 0);
+    for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++) {
+        if (!(failed & 1u << i))
+            continue;
+        board_add(config->store->board, COUNTER_DISK_ERRORS, 1);
+        config->changed[i] = true;
+    }
+}
+
+static int on_batch(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct config_files *config = userdata;
+    config->batch_armed = false;
+    for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
+        if (i != CONFIG_FILE_OFFSETS && config->changed[i])
+            hand_over(config, i);
+    return 0;
+}
+
+static int on_offsets(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct config_files *config = userdata;
+    take_failures(config);
+    hand_over_changed(config);
+    int r = sd_event_source_set_time_relative(source, (uint64_t)config->store->config.flush_offset_interval_ms * 1000);
+    return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+void config_files_changed(struct store *store, enum config_file file)
+{
+    struct config_files *config = store->config_files;
+    if (!config)
+        return;
+    config->changed[file] = true;
+    if (file == CONFIG_FILE_OFFSETS || config->batch_armed)
+        return;
+    if (sd_event_source_set_time_relative(config->batch_timer, CONFIG_FILES_BATCH_MS * 1000) < 0 ||
+        sd_event_source_set_enabled(config->batch_timer, SD_EVENT_ONESHOT) < 0)
+        return; /* the offset timer takes it along */
+    config->batch_armed = true;
+}
+
+static void config_files_free(struct config_files *config)
+{
+    if (!config)
+        return;
+    sd_event_source_disable_unref(config->batch_timer);
+    sd_event_source_disable_unref(config->offset_timer);
+    if (config->thread_runs) {
+        pthread_mutex_lock(&config->mutex);
+        config->stop = true;
+        pthread_cond_signal(&config->wake);
+        pthread_mutex_unlock(&config->mutex);
+        pthread_join(config->thread, NULL);
+    }
+    for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
+        text_free(&config->waiting[i]);
+    pthread_cond_destroy(&config->wake);
+    pthread_cond_destroy(&config->idle);
+    pthread_mutex_destroy(&config->mutex);
+    free(config);
+}
+
+static void config_files_free_p(struct config_files **config)
+{
+    config_files_free(*config);
+}
+
+static int add_timer(struct config_files *config, sd_event_source **ret_source, int64_t after_ms,
+                     sd_event_time_handler_t handler)
+{
+    return sd_event_add_time_relative(config->store->event, ret_source, CLOCK_MONOTONIC, (uint64_t)after_ms * 1000,
+                                      1000, handler, config);
+}
+
+int config_files_start(struct store *store)
+{
+    PN_CLEANUP(config_files_free_p) struct config_files *config = calloc(1, sizeof *config);
+    if (!config)
+        return -ENOMEM;
+    config->store = store;
+    pthread_mutex_init(&config->mutex, NULL);
+    pthread_cond_init(&config->wake, NULL);
+    pthread_cond_init(&config->idle, NULL);
+    int r = folder_of(store, config->folder, sizeof config->folder);
+    if (r < 0)
+        return r;
+    if (mkdir(config->folder, 0755) < 0 && errno != EEXIST)
+        return -errno;
+    r = add_timer(config, &config->batch_timer, CONFIG_FILES_BATCH_MS, on_batch);
+    if (r < 0)
+        return r;
+    config->batch_armed = true;
+    r = add_timer(config, &config->offset_timer, store->config.flush_offset_interval_ms, on_offsets);
+    if (r < 0)
+        return r;
+    r = pthread_create(&config->thread, NULL, run, config);
+    if (r != 0)
+        return -r;
+    config->thread_runs = true;
+    /* What the image or the log knew and a file did not; also a cold start's system topics. */
+    for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
+        config->changed[i] = true;
+    store->config_files = TAKE_PTR(config);
+    return 0;
+}
+
+void config_files_stop(struct store *store)
+{
+    struct config_files *config = store->config_files;
+    if (!config)
+        return;
+    hand_over_changed(config);
+    pthread_mutex_lock(&config->mutex);
+    config->busy = true;
+    pthread_cond_signal(&config->wake);
+    while (config->busy)
+        pthread_cond_wait(&config->idle, &config->mutex);
+    pthread_mutex_unlock(&config->mutex);
+    if (atomic_load(&config->failed))
+        log_error("the last state of config/ could not be written");
+    config_files_free(TAKE_PTR(store->config_files));
+}

@@ -1,0 +1,269 @@
+/* Consumer groups: see groups.h. Order of a change as for topics: room in the image, table, image record, then catalogue
+ * and file. Nothing is fatal here but our own inconsistency. */
+#include "groups.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/panic.h"
+#include "catalogue.h"
+#include "config_files.h"
+#include "msg/msg.h"
+
+enum {
+    GROUP_NAME_MAX = MSG_TOPIC_MAX - 7, /* %RETRY%group must be a topic name */
+    GROUP_EXTRA_MAX = 32 * 1024,
+};
+
+struct groups {
+    struct group *by_name;
+    struct data_version version;
+    char *forbidden;
+};
+
+int groups_new(struct groups **ret_groups)
+{
+    *ret_groups = calloc(1, sizeof **ret_groups);
+    return *ret_groups ? 0 : -ENOMEM;
+}
+
+void groups_free(struct groups *groups)
+{
+    if (!groups)
+        return;
+    struct group *group, *next;
+    HASH_ITER(hh, groups->by_name, group, next) {
+        HASH_DEL(groups->by_name, group);
+        free(group->name);
+        free(group->extra);
+        free(group);
+    }
+    free(groups->forbidden);
+    free(groups);
+}
+
+struct group *groups_find(struct groups *groups, struct bytes name)
+{
+    struct group *group = NULL;
+    if (name.size > 0)
+        HASH_FIND(hh, groups->by_name, name.data, name.size, group);
+    return group;
+}
+
+int groups_each(struct groups *groups, int (*visit)(struct group *group, void *context), void *context)
+{
+    struct group *group, *next;
+    HASH_ITER(hh, groups->by_name, group, next) {
+        int r = visit(group, context);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+struct data_version groups_version(const struct groups *groups)
+{
+    return groups->version;
+}
+
+void groups_set_version(struct groups *groups, const struct data_version *version)
+{
+    groups->version = *version;
+}
+
+const char *groups_forbidden(const struct groups *groups)
+{
+    return groups->forbidden ? groups->forbidden : "";
+}
+
+void groups_set_forbidden(struct groups *groups, const char *json, size_t size)
+{
+    if (size > GROUP_EXTRA_MAX) {
+        log_warning("subscriptionGroup.json: forbiddenTable of %zu bytes is too large and is dropped", size);
+        size = 0;
+    }
+    free(groups->forbidden);
+    groups->forbidden = size ? strndup(json, size) : NULL;
+}
+
+bool groups_name_valid(struct bytes name)
+{
+    if (name.size == 0 || name.size > GROUP_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < name.size; i++) {
+        uint8_t c = name.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && c != '%' && c != '|' && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+static const char *const system_groups[] = {
+    "TOOLS_CONSUMER",       "FILTERSRV_CONSUMER",   "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY", "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS",
+};
+enum { SYSTEM_GROUP_COUNT = sizeof system_groups / sizeof *system_groups };
+
+static bool is_system(struct bytes name)
+{
+    for (size_t i = 0; i < SYSTEM_GROUP_COUNT; i++)
+        if (bytes_equal_text(name, system_groups[i]))
+            return true;
+    static const char prefix[] = "CID_RMQ_SYS_";
+    return name.size >= sizeof prefix - 1 && memcmp(name.data, prefix, sizeof prefix - 1) == 0;
+}
+
+/* Image. */
+
+static void write_record(struct groups *groups, struct image *image, const struct group *group)
+{
+    struct cursor c = image_begin(image, IMAGE_GROUP_PUT);
+    data_version_put(&c, &groups->version);
+    cursor_put_i64(&c, group->broker_id);
+    cursor_put_i64(&c, group->which_broker_when_slow);
+    cursor_put_i32(&c, group->retry_max_times);
+    cursor_put_i32(&c, group->retry_queues);
+    cursor_put_i32(&c, group->sys_flag);
+    cursor_put_i32(&c, group->consume_timeout_minutes);
+    cursor_put_u8(&c, group->consume_enable);
+    cursor_put_u8(&c, group->from_min_enable);
+    cursor_put_u8(&c, group->broadcast_enable);
+    cursor_put_u8(&c, group->orderly);
+    cursor_put_u8(&c, group->notify_members_changed);
+    cursor_put_string(&c, bytes_of(group->name));
+    cursor_put_string(&c, bytes_of(group->extra ? group->extra : ""));
+    image_end(image, &c);
+}
+
+void groups_write_image(struct groups *groups, struct image *image)
+{
+    struct group *group, *next;
+    HASH_ITER(hh, groups->by_name, group, next)
+        write_record(groups, image, group);
+    struct cursor c = image_begin(image, IMAGE_GROUPS_VERSION);
+    data_version_put(&c, &groups->version);
+    cursor_put_string(&c, bytes_of(groups_forbidden(groups)));
+    image_end(image, &c);
+}
+
+/* Everything of `wish` but its name, which the entry keeps. */
+static void copy_into(struct group *group, const struct group *wish)
+{
+    char *extra = wish->extra && *wish->extra ? strdup(wish->extra) : NULL;
+    pn_assert(extra || !wish->extra || !*wish->extra);
+    free(group->extra);
+    struct group copy = *wish;
+    copy.name = group->name;
+    copy.extra = extra;
+    copy.hh = group->hh;
+    *group = copy;
+}
+
+static struct group *new_group(struct groups *groups, struct bytes name)
+{
+    struct group *group = calloc(1, sizeof *group);
+    pn_assert(group);
+    group->name = strndup((const char *)name.data, name.size);
+    pn_assert(group->name);
+    HASH_ADD_KEYPTR(hh, groups->by_name, group->name, name.size, group);
+    return group;
+}
+
+static int apply_put(struct groups *groups, struct cursor *c)
+{
+    struct group read = {0};
+    struct data_version version = data_version_get(c);
+    read.broker_id = cursor_get_i64(c);
+    read.which_broker_when_slow = cursor_get_i64(c);
+    read.retry_max_times = cursor_get_i32(c);
+    read.retry_queues = cursor_get_i32(c);
+    read.sys_flag = cursor_get_i32(c);
+    read.consume_timeout_minutes = cursor_get_i32(c);
+    read.consume_enable = cursor_get_u8(c);
+    read.from_min_enable = cursor_get_u8(c);
+    read.broadcast_enable = cursor_get_u8(c);
+    read.orderly = cursor_get_u8(c);
+    read.notify_members_changed = cursor_get_u8(c);
+    struct bytes name = cursor_get_string(c), extra = cursor_get_string(c);
+    if (c->bad || name.size == 0 || memchr(name.data, 0, name.size))
+        return -EBADMSG;
+    struct group *group = groups_find(groups, name);
+    if (!group)
+        group = new_group(groups, name);
+    read.extra = strndup((const char *)extra.data, extra.size);
+    copy_into(group, &read);
+    free(read.extra);
+    groups->version = version;
+    return 0;
+}
+
+int groups_apply_image(struct store *store, enum image_type type, struct bytes payload)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    if (type == IMAGE_GROUP_PUT)
+        return apply_put(store->groups, &c);
+    if (type != IMAGE_GROUPS_VERSION)
+        return -EBADMSG;
+    store->groups->version = data_version_get(&c);
+    struct bytes forbidden = cursor_get_string(&c);
+    groups_set_forbidden(store->groups, (const char *)forbidden.data, forbidden.size);
+    return c.bad ? -EBADMSG : 0;
+}
+
+/* Changes. */
+
+struct group groups_default(char *name)
+{
+    return (struct group){.name = name, .which_broker_when_slow = 1, .retry_max_times = 16, .retry_queues = 1,
+                          .consume_timeout_minutes = 15, .consume_enable = true, .from_min_enable = true,
+                          .broadcast_enable = true, .notify_members_changed = true};
+}
+
+int groups_put(struct store *store, const struct group *wish, struct group **ret_group)
+{
+    struct bytes name = bytes_of(wish->name);
+    size_t extra_size = wish->extra ? strlen(wish->extra) : 0;
+    if (!groups_name_valid(name) || extra_size > GROUP_EXTRA_MAX)
+        return -EINVAL;
+    int r = image_make_room(store->image, 1, name.size + extra_size + 128);
+    if (r < 0)
+        return r;
+    struct group *group = groups_find(store->groups, name);
+    if (!group)
+        group = new_group(store->groups, name);
+    copy_into(group, wish);
+    data_version_next(&store->groups->version);
+    write_record(store->groups, store->image, group);
+    catalogue_group(store, group);
+    config_files_changed(store, CONFIG_FILE_GROUPS);
+    *ret_group = group;
+    return 0;
+}
+
+struct group *groups_ensure(struct store *store, struct bytes name)
+{
+    struct group *group = groups_find(store->groups, name);
+    if (group)
+        return group;
+    if (!groups_name_valid(name) || !(store->config.auto_create_group || is_system(name)))
+        return NULL;
+    char text[GROUP_NAME_MAX + 1];
+    memcpy(text, name.data, name.size);
+    text[name.size] = 0;
+    struct group wish = groups_default(text);
+    int r = groups_put(store, &wish, &group);
+    if (r < 0)
+        log_error("cannot make group %s: %s", text, strerror(-r));
+    return r < 0 ? NULL : group;
+}
+
+int groups_make_system(struct store *store)
+{
+    for (size_t i = 0; i < SYSTEM_GROUP_COUNT; i++)
+        if (!groups_ensure(store, bytes_of(system_groups[i])))
+            return -ENOSPC;
+    return 0;
+}

@@ -1,0 +1,218 @@
+/* JSON files in config/: see json_file.h. The main name is never absent while there is an old file: the old one gets a
+ * second name before the new one takes its place. An error leaves the old file and is the caller's to repeat. */
+#include "json_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "fault/fault.h"
+
+enum { PATH_SIZE = 4096, FILE_SIZE_MAX = 256 << 20 };
+
+static int make_path(char path[PATH_SIZE], const char *folder, const char *name, const char *suffix)
+{
+    int size = snprintf(path, PATH_SIZE, "%s/%s%s", folder, name, suffix);
+    return size < 0 || size >= PATH_SIZE ? -ENAMETOOLONG : 0;
+}
+
+static int read_all(int fd, char *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = read(fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+/* -ENOENT also for an empty file: that is what a broker leaves that was killed between truncating and writing. */
+static int read_one(const char *path, json_t **ret_json)
+{
+    PN_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size == 0)
+        return -ENOENT;
+    if (st.st_size > FILE_SIZE_MAX)
+        return -EFBIG;
+    PN_FREE char *data = malloc((size_t)st.st_size);
+    if (!data)
+        return -ENOMEM;
+    int r = read_all(fd, data, (size_t)st.st_size);
+    if (r < 0)
+        return r;
+    const char *error;
+    *ret_json = json_body_parse((struct bytes){(const uint8_t *)data, (size_t)st.st_size}, &error);
+    if (!json_is_object(*ret_json)) {
+        json_decref(*ret_json);
+        *ret_json = NULL;
+        return -EBADMSG;
+    }
+    return 0;
+}
+
+int json_file_read(const char *folder, const char *name, json_t **ret_json)
+{
+    char path[PATH_SIZE];
+    int r = make_path(path, folder, name, "");
+    if (r < 0)
+        return r;
+    r = read_one(path, ret_json);
+    if (r != -ENOENT && r != -EBADMSG)
+        return r;
+    int bak = make_path(path, folder, name, ".bak");
+    if (bak == 0)
+        bak = read_one(path, ret_json);
+    return bak == -ENOENT ? r : bak;
+}
+
+static int write_all(int fd, const char *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+static int write_temp(const char *path, const char *data, size_t size)
+{
+    PN_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return -errno;
+    int r = write_all(fd, data, size);
+    if (r < 0)
+        return r;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int keep_old(const char *path, const char *bak, const char *bak_temp)
+{
+    if (unlink(bak_temp) < 0 && errno != ENOENT)
+        return -errno;
+    if (link(path, bak_temp) < 0)
+        return errno == ENOENT ? 0 : -errno; /* the first one has no predecessor */
+    return rename(bak_temp, bak) < 0 ? -errno : 0;
+}
+
+static int sync_folder(const char *folder)
+{
+    PN_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+int json_file_write(const char *folder, const char *name, const char *data, size_t size)
+{
+    char path[PATH_SIZE], temp[PATH_SIZE], bak[PATH_SIZE], bak_temp[PATH_SIZE];
+    int r = make_path(path, folder, name, "");
+    if (r == 0)
+        r = make_path(temp, folder, name, ".tmp");
+    if (r == 0)
+        r = make_path(bak, folder, name, ".bak");
+    if (r == 0)
+        r = make_path(bak_temp, folder, name, ".bak.tmp");
+    if (r == 0)
+        r = write_temp(temp, data, size);
+    if (r < 0)
+        return r;
+    FAULT_POINT(STORE_METADATA_FILE);
+    r = keep_old(path, bak, bak_temp);
+    if (r < 0)
+        return r;
+    if (rename(temp, path) < 0)
+        return -errno;
+    return sync_folder(folder);
+}
+
+void json_file_indent(struct text *text, unsigned depth)
+{
+    static const char tabs[] = "\n\t\t\t\t\t\t\t\t";
+    if (depth > sizeof tabs - 2) { /* nothing of ours is as deep */
+        text_add_bytes(text, (struct bytes){(const uint8_t *)tabs, sizeof tabs - 1});
+        return;
+    }
+    text_add_bytes(text, (struct bytes){(const uint8_t *)tabs, depth + 1});
+}
+
+void json_file_int(struct text *text, int64_t value)
+{
+    char digits[24], *p = digits + sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        *--p = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        *--p = '-';
+    text_add_bytes(text, (struct bytes){(const uint8_t *)p, (size_t)(digits + sizeof digits - p)});
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void print_object(struct text *text, json_t *object, unsigned depth)
+{
+    size_t count = json_object_size(object), used = 0;
+    PN_FREE const char **keys = calloc(count + 1, sizeof *keys);
+    if (!keys)
+        abort();
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+        keys[used++] = key;
+    qsort(keys, count, sizeof *keys, by_text);
+    text_add_bytes(text, bytes_of("{"));
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            text_add_bytes(text, bytes_of(","));
+        json_file_indent(text, depth + 1);
+        text_add_json_string(text, bytes_of(keys[i]));
+        text_add_bytes(text, bytes_of(":"));
+        json_file_print(text, json_object_get(object, keys[i]), depth + 1);
+    }
+    if (count)
+        json_file_indent(text, depth);
+    text_add_bytes(text, bytes_of("}"));
+}
+
+void json_file_print(struct text *text, json_t *value, unsigned depth)
+{
+    if (json_is_object(value)) {
+        print_object(text, value, depth);
+    } else if (json_is_array(value)) {
+        text_add_bytes(text, bytes_of("["));
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            if (i > 0)
+                text_add_bytes(text, bytes_of(","));
+            json_file_print(text, json_array_get(value, i), depth + 1);
+        }
+        text_add_bytes(text, bytes_of("]"));
+    } else if (json_is_string(value)) {
+        text_add_json_string(text,
+                             (struct bytes){(const uint8_t *)json_string_value(value), json_string_length(value)});
+    } else if (json_is_integer(value)) {
+        json_file_int(text, json_integer_value(value));
+    } else {
+        PN_FREE char *scalar = json_dumps(value, JSON_ENCODE_ANY);
+        text_add_bytes(text, bytes_of(scalar ? scalar : "null"));
+    }
+}

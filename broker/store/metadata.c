@@ -1,0 +1,394 @@
+/* The metadata half of the store: opens it, hands each control record to the module that serves it, answers. Store process,
+ * its one thread.
+ *
+ * Warm: the image is replayed and no file is read; an image that does not check out makes the start cold. Cold: files →
+ * tables → one image. Each request's effect is in the image before its answer is in the ring, and the catalogue records
+ * that it caused are before its answer, as far as the ring has room. */
+#include "metadata.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "catalogue.h"
+#include "codes.h"
+#include "config_files.h"
+#include "groups.h"
+#include "image.h"
+#include "members.h"
+#include "offsets.h"
+#include "queue_locks.h"
+#include "registration.h"
+#include "shm/board.h"
+#include "topics.h"
+
+enum {
+    SWEEP_MS = 10000,
+};
+
+struct metadata {
+    sd_event_source *sweep_timer;
+    bool locks_looked; /* locks of clients that did not come back are released */
+};
+
+/* Opening. */
+
+static void write_everything(struct image *image, void *context)
+{
+    struct store *store = context;
+    topics_write_image(store->topics, image);
+    groups_write_image(store->groups, image);
+    offsets_write_image(store->offsets, image);
+    queue_locks_write_image(store->queue_locks, image);
+}
+
+static int apply_record(void *context, enum image_type type, struct bytes payload)
+{
+    struct store *store = context;
+    switch (type) {
+    case IMAGE_TOPIC_PUT:
+    case IMAGE_TOPIC_DROP:
+    case IMAGE_TOPICS_VERSION:
+        return topics_apply_image(store, type, payload);
+    case IMAGE_GROUP_PUT:
+    case IMAGE_GROUP_DROP:
+    case IMAGE_GROUPS_VERSION:
+        return groups_apply_image(store, type, payload);
+    case IMAGE_OFFSET:
+    case IMAGE_OFFSETS_VERSION:
+        return offsets_apply_image(store, type, payload);
+    case IMAGE_LOCK:
+    case IMAGE_UNLOCK:
+        return queue_locks_apply_image(store, type, payload);
+    }
+    return -EBADMSG;
+}
+
+static int make_tables(struct store *store)
+{
+    int r = topics_new(&store->topics);
+    if (r == 0)
+        r = groups_new(&store->groups);
+    if (r == 0)
+        r = offsets_new(&store->offsets);
+    if (r == 0)
+        r = queue_locks_new(&store->queue_locks);
+    return r;
+}
+
+static void free_tables(struct store *store)
+{
+    topics_free(store->topics);
+    groups_free(store->groups);
+    offsets_free(store->offsets);
+    queue_locks_free(store->queue_locks);
+    store->topics = NULL;
+    store->groups = NULL;
+    store->offsets = NULL;
+    store->queue_locks = NULL;
+}
+
+static int load_image(struct store *store)
+{
+    int r = image_replay(store->image, apply_record, store);
+    if (r == 0)
+        r = topics_loaded(store);
+    if (r == 0)
+        queue_locks_sweep(store->queue_locks, clock_monotonic_ms());
+    return r;
+}
+
+static int load_cold(struct store *store)
+{
+    free_tables(store);
+    int r = make_tables(store);
+    if (r < 0)
+        return r;
+    image_forget(store->image);
+    r = config_files_load(store);
+    if (r < 0)
+        return r;
+    return image_flip(store->image);
+}
+
+int metadata_open(struct store *store, int image_fd, bool warm)
+{
+    int r = image_open(image_fd, write_everything, store, &store->image);
+    if (r < 0) {
+        log_error("cannot use the metadata image: %s", strerror(-r));
+        return r;
+    }
+    store->metadata = calloc(1, sizeof *store->metadata);
+    if (!store->metadata)
+        return -ENOMEM;
+    r = make_tables(store);
+    if (r == 0)
+        r = members_new(&store->members);
+    if (r == 0)
+        r = catalogue_new(&store->catalogue);
+    if (r < 0)
+        return r;
+    r = warm ? load_image(store) : -ENODATA;
+    if (warm && r < 0)
+        log_warning("the metadata image is not usable (%s): reading config/", strerror(-r));
+    if (r < 0)
+        r = load_cold(store);
+    if (r == 0)
+        r = topics_make_system(store);
+    if (r == 0)
+        r = groups_make_system(store);
+    return r;
+}
+
+static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct store *store = userdata;
+    queue_locks_sweep(store->queue_locks, clock_monotonic_ms());
+    int r = sd_event_source_set_time_relative(source, SWEEP_MS * 1000);
+    return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int metadata_start(struct store *store)
+{
+    int r = config_files_start(store);
+    if (r == 0)
+        r = registration_start(store);
+    if (r == 0)
+        r = sd_event_add_time_relative(store->event, &store->metadata->sweep_timer, CLOCK_MONOTONIC, SWEEP_MS * 1000,
+                                       1000000, on_sweep, store);
+    if (r < 0)
+        log_error("cannot start the metadata half: %s", strerror(-r));
+    return r;
+}
+
+void metadata_stop(struct store *store)
+{
+    registration_stop(store);
+    config_files_stop(store);
+}
+
+void metadata_free(struct store *store)
+{
+    metadata_stop(store);
+    if (store->metadata)
+        sd_event_source_disable_unref(store->metadata->sweep_timer);
+    free(store->metadata);
+    store->metadata = NULL;
+    catalogue_free(store->catalogue);
+    store->catalogue = NULL;
+    members_free(store->members);
+    store->members = NULL;
+    free_tables(store);
+    image_free(store->image);
+    store->image = NULL;
+}
+
+void metadata_clamp_offsets(struct store *store)
+{
+    offsets_clamp(store);
+}
+
+/* Peers. */
+
+/* Some front has replayed or is gone. When the last one has, the locks of clients that did not come back are free. */
+static void look_at_replays(struct store *store)
+{
+    if (!catalogue_all_replayed(store))
+        return;
+    if (!store->metadata->locks_looked)
+        queue_locks_release_absent(store);
+    store->metadata->locks_looked = true;
+    catalogue_look(store);
+}
+
+void metadata_peer_added(struct store *store, struct peer *peer)
+{
+    catalogue_peer_added(store, peer);
+}
+
+void metadata_peer_gone(struct store *store, struct peer *peer)
+{
+    catalogue_peer_gone(store, peer);
+    members_drop_peer(store, peer);
+    /* It holds nobody up any more, also while it is still in the list of peers. */
+    peer->replayed = true;
+    look_at_replays(store);
+}
+
+void metadata_feed_catalogue(struct store *store)
+{
+    catalogue_feed(store);
+}
+
+/* Requests. */
+
+struct request {
+    struct store *store;
+    struct peer *peer;
+    const void *payload;
+    size_t size;
+    uint64_t pos;
+};
+
+static void answer(const struct request *request, uint64_t token, int32_t code, int64_t value, const char *remark)
+{
+    if (token == 0)
+        return;
+    catalogue_feed_peer(request->store, request->peer);
+    peer_answer(request->peer, token, request->pos, code, value, remark);
+}
+
+static struct cursor strings_behind(const struct request *request, size_t fixed_size)
+{
+    pn_assert(request->size >= fixed_size);
+    return cursor_over((const uint8_t *)request->payload + fixed_size, request->size - fixed_size);
+}
+
+static void take_member_put(const struct request *request)
+{
+    struct msg_member_put put;
+    memcpy(&put, request->payload, sizeof put);
+    int r = members_put(request->store, request->peer, request->payload, request->size);
+    if (r == -EBADMSG)
+        board_add(request->store->board, COUNTER_RECORDS_REFUSED, 1);
+    if (put.flags & MSG_MEMBER_ANSWER)
+        answer(request, put.token, r < 0 ? CODE_SYSTEM_ERROR : CODE_SUCCESS, 0,
+               r < 0 ? "the heartbeat has an unusable name or subscription" : "");
+}
+
+static void take_member_drop(const struct request *request)
+{
+    struct msg_member_drop drop;
+    memcpy(&drop, request->payload, sizeof drop);
+    struct cursor c = strings_behind(request, sizeof drop);
+    struct bytes group = cursor_get_string(&c);
+    members_drop(request->store, request->peer, drop.connection, group, drop.is_producer);
+    answer(request, drop.token, CODE_SUCCESS, 0, "");
+}
+
+static void take_replay_end(const struct request *request)
+{
+    struct msg_replay replay;
+    memcpy(&replay, request->payload, sizeof replay);
+    bool mine = replay.store_generation == request->store->generation;
+    if (mine) {
+        request->peer->replayed = true;
+        look_at_replays(request->store);
+    }
+    answer(request, replay.token, mine ? CODE_SUCCESS : CODE_SYSTEM_ERROR, 0,
+           mine ? "" : "the replay was for another store");
+}
+
+static void take_catalogue_ask(const struct request *request)
+{
+    struct msg_replay ask;
+    memcpy(&ask, request->payload, sizeof ask);
+    catalogue_ask(request->store, request->peer);
+    answer(request, ask.token, CODE_SUCCESS, 0, "");
+}
+
+static void take_offset(const struct request *request, bool is_commit)
+{
+    struct msg_offset offset;
+    memcpy(&offset, request->payload, sizeof offset);
+    struct cursor c = strings_behind(request, sizeof offset);
+    struct bytes group = cursor_get_string(&c), topic = cursor_get_string(&c);
+    const char *remark;
+    int64_t value = 0;
+    int32_t code;
+    if (is_commit)
+        code = offsets_commit(request->store, group, topic, offset.queue_id, offset.offset, &remark);
+    else
+        code = offsets_query(request->store, group, topic, offset.queue_id,
+                             !(offset.flags & MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF), &value, &remark);
+    answer(request, offset.token, code, value, remark);
+}
+
+static void take_queue_lock(const struct request *request)
+{
+    struct msg_lock lock;
+    memcpy(&lock, request->payload, sizeof lock);
+    struct cursor c = strings_behind(request, sizeof lock);
+    struct bytes client_id = cursor_get_string(&c), group = cursor_get_string(&c);
+    catalogue_feed_peer(request->store, request->peer);
+    struct msg_lock_answer *out = NULL;
+    size_t size = sizeof *out + lock.count;
+    pn_assert(lock.count <= MSG_LOCK_COUNT_MAX && size <= PEER_CONTROL_ANSWER_ROOM / 2);
+    if (lock.token) {
+        out = ring_reserve(&request->peer->control_out, MSG_LOCK_ANSWER, 0, size, NULL);
+        pn_assert(out); /* the turn takes a request only while there is room for its answer */
+        *out = (struct msg_lock_answer){.token = lock.token, .request_pos = request->pos, .code = CODE_SUCCESS,
+                                        .count = lock.count};
+    }
+    int64_t now_ms = clock_monotonic_ms();
+    for (uint32_t i = 0; i < lock.count; i++) {
+        int32_t queue_id = cursor_get_i32(&c);
+        struct bytes topic = cursor_get_string(&c);
+        bool held = queue_locks_take(request->store, client_id, group, topic, queue_id, now_ms);
+        if (out)
+            ((uint8_t *)(out + 1))[i] = held;
+    }
+    pn_assert(!c.bad);
+}
+
+static void take_queue_unlock(const struct request *request)
+{
+    struct msg_lock lock;
+    memcpy(&lock, request->payload, sizeof lock);
+    struct cursor c = strings_behind(request, sizeof lock);
+    struct bytes client_id = cursor_get_string(&c), group = cursor_get_string(&c);
+    for (uint32_t i = 0; i < lock.count; i++) {
+        int32_t queue_id = cursor_get_i32(&c);
+        queue_locks_release(request->store, client_id, group, cursor_get_string(&c), queue_id);
+    }
+    pn_assert(!c.bad);
+    answer(request, lock.token, CODE_SUCCESS, 0, "");
+}
+
+static void take_topic_put(const struct request *request)
+{
+    struct msg_topic_put put;
+    memcpy(&put, request->payload, sizeof put);
+    struct cursor c = strings_behind(request, sizeof put);
+    struct bytes name = cursor_get_string(&c), attributes = cursor_get_string(&c);
+    const char *remark;
+    int32_t code = topics_admin_put(request->store, &put, name, attributes, &remark);
+    answer(request, put.token, code, 0, remark);
+}
+
+void metadata_take(struct store *store, struct peer *peer, const struct ring_view *view)
+{
+    struct request request = {store, peer, view->payload, view->payload_size, view->record.pos};
+    switch (view->record.kind) {
+    case MSG_MEMBER_PUT:
+        take_member_put(&request);
+        break;
+    case MSG_MEMBER_DROP:
+        take_member_drop(&request);
+        break;
+    case MSG_REPLAY_END:
+        take_replay_end(&request);
+        break;
+    case MSG_CATALOGUE_ASK:
+        take_catalogue_ask(&request);
+        break;
+    case MSG_OFFSET_COMMIT:
+    case MSG_OFFSET_QUERY:
+        take_offset(&request, view->record.kind == MSG_OFFSET_COMMIT);
+        break;
+    case MSG_QUEUE_LOCK:
+        take_queue_lock(&request);
+        break;
+    case MSG_QUEUE_UNLOCK:
+        take_queue_unlock(&request);
+        break;
+    case MSG_TOPIC_PUT:
+        take_topic_put(&request);
+        break;
+    default:
+        PANIC("%s: record of kind %u came to the metadata half", peer->name, view->record.kind);
+    }
+}

@@ -1,0 +1,12 @@
+/* Registration with the name servers of this host, over the bus: the whole table at start, when a name server asks for it
+ * and every registerNameServerPeriod; a changed topic at once; a heartbeat with the data version each second, so that a
+ * name server that missed anything asks. Nothing here waits. Store process, one thread. */
+#pragma once
+
+#include "store.h"
+#include "topics.h"
+
+int registration_start(struct store *store);
+/* Says goodbye and frees. */
+void registration_stop(struct store *store);
+void registration_topic(struct store *store, const struct topic *topic);

@@ -1,0 +1,514 @@
+/* Topics of this broker: the table, the rules by which topics come to be, and their queue table slots. Store process, its
+ * one thread. The image is the truth for a successor, topics.json for a cold start and for Apache.
+ *
+ * Order of a change: room in the image → table and slots (the log half copies queues that move) → image record → old slots
+ * free → catalogue, name servers, file. Before the record is published nobody outside knows of the change, and the old
+ * slot range is still whole; so a death anywhere leaves either the old state or the new one. Nothing is fatal here but
+ * our own inconsistency. */
+#include "topics.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+
+#include "base/log.h"
+#include "base/panic.h"
+#include "catalogue.h"
+#include "codes.h"
+#include "config_files.h"
+#include "registration.h"
+#include "topic_attributes.h"
+#include "topic_slots.h"
+
+enum {
+    PERM_INHERIT = 1,
+    PERM_WRITE = 2,
+    PERM_READ = 4,
+    TOPIC_NAME_MAX = 127,        /* 5.3.3's limit for topics that clients name */
+    TOPIC_EXTRA_MAX = 32 * 1024, /* an image record and a cursor string hold it */
+    SYS_FLAG_UNIT = 1,
+    SYS_FLAG_UNIT_SUB = 2,
+};
+
+#define TEMPLATE_TOPIC "TBW102"
+
+struct topic_entry {
+    struct topic topic; /* first: visitors get this */
+    UT_hash_handle hh;
+};
+
+struct topics {
+    struct topic_entry *by_name;
+    struct topic_slots *slots;
+    struct topic **by_slot; /* QUEUE_TABLE_SLOTS; pages of it that no topic reaches cost nothing */
+    uint32_t next_generation;
+    struct data_version version;
+};
+
+int topics_new(struct topics **ret_topics)
+{
+    struct topics *topics = calloc(1, sizeof *topics);
+    if (!topics)
+        return -ENOMEM;
+    topics->next_generation = 1;
+    topics->by_slot = calloc(QUEUE_TABLE_SLOTS, sizeof *topics->by_slot);
+    if (!topics->by_slot || topic_slots_new(QUEUE_TABLE_SLOTS, &topics->slots) < 0) {
+        topics_free(topics);
+        return -ENOMEM;
+    }
+    *ret_topics = topics;
+    return 0;
+}
+
+static void entry_free(struct topic_entry *entry)
+{
+    free(entry->topic.name);
+    free(entry->topic.extra);
+    free(entry);
+}
+
+void topics_free(struct topics *topics)
+{
+    if (!topics)
+        return;
+    struct topic_entry *entry, *next;
+    HASH_ITER(hh, topics->by_name, entry, next) {
+        HASH_DEL(topics->by_name, entry);
+        entry_free(entry);
+    }
+    topic_slots_free(topics->slots);
+    free(topics->by_slot);
+    free(topics);
+}
+
+static struct topic_entry *find_entry(struct topics *topics, struct bytes name)
+{
+    struct topic_entry *entry = NULL;
+    if (name.size > 0 && name.size <= MSG_TOPIC_MAX)
+        HASH_FIND(hh, topics->by_name, name.data, name.size, entry);
+    return entry;
+}
+
+struct topic *topics_find(struct topics *topics, struct bytes name)
+{
+    struct topic_entry *entry = find_entry(topics, name);
+    return entry ? &entry->topic : NULL;
+}
+
+struct topic *topics_of_slot(struct topics *topics, uint32_t slot)
+{
+    return slot < QUEUE_TABLE_SLOTS ? topics->by_slot[slot] : NULL;
+}
+
+int topics_each(struct topics *topics, int (*visit)(struct topic *topic, void *context), void *context)
+{
+    struct topic_entry *entry, *next;
+    HASH_ITER(hh, topics->by_name, entry, next) {
+        int r = visit(&entry->topic, context);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+struct data_version topics_version(const struct topics *topics)
+{
+    return topics->version;
+}
+
+void topics_set_version(struct topics *topics, const struct data_version *version)
+{
+    topics->version = *version;
+}
+
+/* Names. */
+
+static bool has_prefix(struct bytes name, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    return name.size >= size && memcmp(name.data, prefix, size) == 0;
+}
+
+bool topics_name_valid(struct bytes name)
+{
+    bool internal = has_prefix(name, "%RETRY%") || has_prefix(name, "%DLQ%");
+    if (name.size == 0 || name.size > (internal ? MSG_TOPIC_MAX : TOPIC_NAME_MAX))
+        return false;
+    for (size_t i = 0; i < name.size; i++) {
+        uint8_t c = name.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && c != '%' && c != '|' && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+bool topics_is_system(struct bytes name)
+{
+    static const char *const names[] = {
+        TEMPLATE_TOPIC, "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRACE_TOPIC",
+        "RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (bytes_equal_text(name, names[i]))
+            return true;
+    return has_prefix(name, "rmq_sys_");
+}
+
+/* Image. */
+
+static void write_record(struct topics *topics, struct image *image, const struct topic *topic)
+{
+    struct cursor c = image_begin(image, IMAGE_TOPIC_PUT);
+    data_version_put(&c, &topics->version);
+    cursor_put_i32(&c, topic->read_queues);
+    cursor_put_i32(&c, topic->write_queues);
+    cursor_put_i32(&c, topic->perm);
+    cursor_put_i32(&c, topic->sys_flag);
+    cursor_put_u8(&c, topic->order);
+    cursor_put_u8(&c, topic->multi_tag);
+    cursor_put_u32(&c, topic->slot_base);
+    cursor_put_u32(&c, topic->slot_count);
+    cursor_put_u32(&c, topic->slot_generation);
+    cursor_put_string(&c, bytes_of(topic->name));
+    cursor_put_string(&c, bytes_of(topic->extra ? topic->extra : ""));
+    image_end(image, &c);
+}
+
+void topics_write_image(struct topics *topics, struct image *image)
+{
+    struct topic_entry *entry, *next;
+    HASH_ITER(hh, topics->by_name, entry, next)
+        write_record(topics, image, &entry->topic);
+    struct cursor c = image_begin(image, IMAGE_TOPICS_VERSION);
+    data_version_put(&c, &topics->version);
+    cursor_put_u32(&c, topics->next_generation);
+    image_end(image, &c);
+}
+
+static struct topic_entry *new_entry(struct topics *topics, struct bytes name)
+{
+    struct topic_entry *entry = calloc(1, sizeof *entry);
+    pn_assert(entry);
+    entry->topic.name = strndup((const char *)name.data, name.size);
+    pn_assert(entry->topic.name);
+    HASH_ADD_KEYPTR(hh, topics->by_name, entry->topic.name, name.size, entry);
+    return entry;
+}
+
+static void set_extra(struct topic *topic, const char *extra, size_t size)
+{
+    free(topic->extra);
+    topic->extra = size ? strndup(extra, size) : NULL;
+    pn_assert(!size || topic->extra);
+}
+
+static int apply_put(struct topics *topics, struct cursor *c)
+{
+    struct topic read = {0};
+    struct data_version version = data_version_get(c);
+    read.read_queues = cursor_get_i32(c);
+    read.write_queues = cursor_get_i32(c);
+    read.perm = cursor_get_i32(c);
+    read.sys_flag = cursor_get_i32(c);
+    read.order = cursor_get_u8(c);
+    read.multi_tag = cursor_get_u8(c);
+    read.slot_base = cursor_get_u32(c);
+    read.slot_count = cursor_get_u32(c);
+    read.slot_generation = cursor_get_u32(c);
+    struct bytes name = cursor_get_string(c), extra = cursor_get_string(c);
+    if (c->bad || name.size == 0 || name.size > MSG_TOPIC_MAX || memchr(name.data, 0, name.size))
+        return -EBADMSG;
+    struct topic_entry *entry = find_entry(topics, name);
+    if (!entry)
+        entry = new_entry(topics, name);
+    read.name = entry->topic.name;
+    read.extra = entry->topic.extra;
+    entry->topic = read;
+    set_extra(&entry->topic, (const char *)extra.data, extra.size);
+    topics->version = version;
+    if (read.slot_generation >= topics->next_generation)
+        topics->next_generation = read.slot_generation + 1;
+    return 0;
+}
+
+int topics_apply_image(struct store *store, enum image_type type, struct bytes payload)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    if (type == IMAGE_TOPIC_PUT)
+        return apply_put(store->topics, &c);
+    if (type != IMAGE_TOPICS_VERSION)
+        return -EBADMSG;
+    store->topics->version = data_version_get(&c);
+    uint32_t next_generation = cursor_get_u32(&c);
+    if (next_generation > store->topics->next_generation)
+        store->topics->next_generation = next_generation;
+    return c.bad ? -EBADMSG : 0;
+}
+
+int topics_loaded(struct store *store)
+{
+    struct topics *topics = store->topics;
+    struct topic_entry *entry, *next;
+    HASH_ITER(hh, topics->by_name, entry, next) {
+        struct topic *topic = &entry->topic;
+        if (topic_slots_claim(topics->slots, topic->slot_base, topic->slot_count) < 0)
+            return -EBADMSG;
+        for (uint32_t i = 0; i < topic->slot_count; i++)
+            topics->by_slot[topic->slot_base + i] = topic;
+    }
+    return 0;
+}
+
+/* Slots. */
+
+/* A generation that none of these slots had before, also where a predecessor gave them away and died before the image
+ * knew of it. */
+static uint32_t fresh_generation(struct store *store, uint32_t base, uint32_t count)
+{
+    uint32_t generation = store->topics->next_generation;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t old = atomic_load_explicit(&store->queue_table->slots[base + i].generation, memory_order_relaxed);
+        if (old >= generation)
+            generation = old + 1;
+    }
+    pn_assert(generation != 0);
+    store->topics->next_generation = generation + 1;
+    return generation;
+}
+
+static void assign_slots(struct store *store, struct topic *topic, uint32_t base, uint32_t count)
+{
+    uint32_t old_base = topic->slot_base, old_count = topic->slot_count;
+    topic->slot_base = base;
+    topic->slot_count = count;
+    topic->slot_generation = fresh_generation(store, base, count);
+    for (uint32_t i = 0; i < count; i++)
+        store->topics->by_slot[base + i] = topic;
+    if (store->consume_queues)
+        consume_queues_slots_assigned(store, topic, old_base, old_count);
+}
+
+static void free_slots(struct store *store, uint32_t base, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        store->topics->by_slot[base + i] = NULL;
+        atomic_store_explicit(&store->queue_table->slots[base + i].generation, 0, memory_order_release);
+    }
+    topic_slots_give(store->topics->slots, base, count);
+}
+
+/* Changes. */
+
+static bool is_so_already(const struct topic *topic, const struct topic_wish *wish, uint32_t slots)
+{
+    return topic->read_queues == wish->read_queues && topic->write_queues == wish->write_queues &&
+           topic->perm == wish->perm && topic->sys_flag == wish->sys_flag && topic->order == wish->order &&
+           topic->multi_tag == wish->multi_tag && slots <= topic->slot_count &&
+           strcmp(topic->extra ? topic->extra : "", wish->extra ? wish->extra : "") == 0;
+}
+
+static bool in_bounds(const struct topic_wish *wish)
+{
+    int32_t limit = QUEUE_TABLE_SLOTS;
+    return wish->read_queues >= 0 && wish->read_queues <= limit && wish->write_queues >= 0 &&
+           wish->write_queues <= limit && wish->least_slots >= 0 && wish->least_slots <= limit &&
+           (!wish->extra || strlen(wish->extra) <= TOPIC_EXTRA_MAX);
+}
+
+static uint32_t slots_of(const struct topic_wish *wish)
+{
+    int32_t most = wish->read_queues > wish->write_queues ? wish->read_queues : wish->write_queues;
+    return (uint32_t)(most > wish->least_slots ? most : wish->least_slots);
+}
+
+int topics_put(struct store *store, const struct topic_wish *wish, struct topic **ret_topic)
+{
+    struct topics *topics = store->topics;
+    if (!in_bounds(wish) || wish->name.size == 0 || wish->name.size > MSG_TOPIC_MAX)
+        return -EINVAL;
+    struct topic_entry *entry = find_entry(topics, wish->name);
+    uint32_t slots = slots_of(wish), base = 0;
+    if (entry && is_so_already(&entry->topic, wish, slots)) {
+        *ret_topic = &entry->topic;
+        return 0;
+    }
+    int r = image_make_room(store->image, 1, wish->name.size + (wish->extra ? strlen(wish->extra) : 0) + 128);
+    if (r < 0)
+        return r;
+    bool needs_slots = slots > (entry ? entry->topic.slot_count : 0);
+    if (needs_slots) {
+        r = topic_slots_take(topics->slots, slots, &base);
+        if (r < 0)
+            return r;
+    }
+    if (!entry)
+        entry = new_entry(topics, wish->name);
+    struct topic *topic = &entry->topic;
+    uint32_t old_base = topic->slot_base, old_count = topic->slot_count;
+    topic->read_queues = wish->read_queues;
+    topic->write_queues = wish->write_queues;
+    topic->perm = wish->perm;
+    topic->sys_flag = wish->sys_flag;
+    topic->order = wish->order;
+    topic->multi_tag = wish->multi_tag;
+    if (wish->extra != topic->extra)
+        set_extra(topic, wish->extra, wish->extra ? strlen(wish->extra) : 0);
+    if (needs_slots)
+        assign_slots(store, topic, base, slots);
+
+    data_version_next(&topics->version);
+    write_record(topics, store->image, topic);
+    if (needs_slots)
+        free_slots(store, old_base, old_count);
+    catalogue_topic(store, topic);
+    registration_topic(store, topic);
+    config_files_changed(store, CONFIG_FILE_TOPICS);
+    *ret_topic = topic;
+    return 0;
+}
+
+/* Rules. */
+
+static int32_t refused(int r, const char **ret_remark)
+{
+    *ret_remark = r == -EINVAL ? "queue numbers or attributes out of bounds" : "no room for more topics or queues";
+    return r == -EINVAL ? CODE_INVALID_PARAMETER : CODE_SYSTEM_ERROR;
+}
+
+int32_t topics_auto_create(struct store *store, struct bytes name, struct bytes default_topic, int32_t queues,
+                           bool unit_mode, struct topic **ret_topic, const char **ret_remark)
+{
+    *ret_remark = "";
+    *ret_topic = topics_find(store->topics, name);
+    if (*ret_topic)
+        return CODE_SUCCESS;
+    if (!topics_name_valid(name)) {
+        *ret_remark = "the topic's name is empty, too long or has other characters than %|a-zA-Z0-9_-";
+        return CODE_INVALID_PARAMETER;
+    }
+    struct topic_wish wish = {.name = name, .sys_flag = unit_mode ? SYS_FLAG_UNIT : 0};
+    if (has_prefix(name, "%RETRY%")) {
+        wish.read_queues = wish.write_queues = 1;
+        wish.perm = PERM_READ | PERM_WRITE;
+        wish.sys_flag = unit_mode ? SYS_FLAG_UNIT_SUB : 0;
+    } else {
+        const struct topic *template = topics_find(store->topics, default_topic);
+        bool closed = bytes_equal_text(default_topic, TEMPLATE_TOPIC) && !store->config.auto_create_topic;
+        if (!template || !(template->perm & PERM_INHERIT) || closed) {
+            *ret_remark = "the topic does not exist, and the default topic gives no leave to create it";
+            return CODE_TOPIC_NOT_EXIST;
+        }
+        int32_t least = queues < template->write_queues ? queues : template->write_queues;
+        wish.read_queues = wish.write_queues = least < 0 ? 0 : least;
+        wish.perm = template->perm & ~PERM_INHERIT;
+        wish.multi_tag = template->multi_tag;
+    }
+    int r = topics_put(store, &wish, ret_topic);
+    return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
+}
+
+static struct topic_wish wish_of(const struct topic *topic)
+{
+    return (struct topic_wish){.name = bytes_of(topic->name), .read_queues = topic->read_queues,
+                               .write_queues = topic->write_queues, .perm = topic->perm,
+                               .sys_flag = topic->sys_flag, .order = topic->order, .multi_tag = topic->multi_tag,
+                               .extra = topic->extra, .least_slots = (int32_t)topic->slot_count};
+}
+
+int topics_ensure_recovered(struct store *store, struct bytes name, int32_t queues, struct topic **ret_topic)
+{
+    const struct topic *topic = topics_find(store->topics, name);
+    struct topic_wish wish = {.name = name, .read_queues = queues, .write_queues = queues,
+                              .perm = PERM_READ | PERM_WRITE};
+    if (topic) {
+        wish = wish_of(topic);
+        if (queues > wish.least_slots)
+            wish.least_slots = queues;
+    }
+    return topics_put(store, &wish, ret_topic);
+}
+
+int topics_ensure_retry(struct store *store, struct bytes group, int32_t queues, int32_t sys_flag)
+{
+    char name[MSG_TOPIC_MAX + 1];
+    int size = snprintf(name, sizeof name, "%%RETRY%%%.*s", (int)group.size, (const char *)group.data);
+    if (size < 0 || (size_t)size >= sizeof name)
+        return -EINVAL;
+    struct topic *topic = topics_find(store->topics, bytes_of(name));
+    if (topic)
+        return 0;
+    struct topic_wish wish = {.name = bytes_of(name), .read_queues = queues, .write_queues = queues,
+                              .perm = PERM_READ | PERM_WRITE, .sys_flag = sys_flag};
+    return topics_put(store, &wish, &topic);
+}
+
+int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, struct bytes name,
+                         struct bytes attributes, const char **ret_remark)
+{
+    *ret_remark = "";
+    if (!topics_name_valid(name)) {
+        *ret_remark = "the topic's name is empty, too long or has other characters than %|a-zA-Z0-9_-";
+        return CODE_INVALID_PARAMETER;
+    }
+    if (topics_is_system(name) || bytes_equal_text(name, store->config.cluster_name) ||
+        bytes_equal_text(name, store->config.broker_name)) {
+        *ret_remark = "the topic's name is that of a system topic";
+        return CODE_INVALID_PARAMETER;
+    }
+    struct topic *topic = topics_find(store->topics, name);
+    struct topic_wish wish = {.name = name, .read_queues = put->read_queues, .write_queues = put->write_queues,
+                              .perm = put->perm, .sys_flag = put->topic_sys_flag, .order = put->order,
+                              .multi_tag = put->multi_tag, .least_slots = topic ? (int32_t)topic->slot_count : 0};
+    char *extra = NULL;
+    int r = topic_attributes_change(topic ? topic->extra : NULL, attributes, !topic, &extra, ret_remark);
+    if (r < 0)
+        return CODE_SYSTEM_ERROR;
+    wish.extra = extra;
+    r = topics_put(store, &wish, &topic);
+    free(extra);
+    return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
+}
+
+/* 5.3.3's list. RMQ_SYS_TRACE_TOPIC is made by the first trace message unless traceTopicEnable, which we do not have. */
+int topics_make_system(struct store *store)
+{
+    const struct store_config *config = &store->config;
+    char reply[512], revive[512], sync[512];
+    snprintf(reply, sizeof reply, "%s_REPLY_TOPIC", config->cluster_name);
+    snprintf(revive, sizeof revive, "rmq_sys_REVIVE_LOG_%s", config->cluster_name);
+    snprintf(sync, sizeof sync, "rmq_sys_SYNC_BROKER_MEMBER_%s", config->broker_name);
+    const struct {
+        const char *name;
+        int32_t queues, perm;
+    } list[] = {
+        {"SELF_TEST_TOPIC", 1, 6},
+        {config->auto_create_topic ? TEMPLATE_TOPIC : NULL, config->default_topic_queues, 7},
+        {"BenchmarkTest", 1024, 6},
+        {config->cluster_name, 16, 7},
+        {config->broker_name, 1, 7},
+        {"OFFSET_MOVED_EVENT", 1, 6},
+        {"SCHEDULE_TOPIC_XXXX", 18, 6},
+        {reply, 1, 6},
+        {revive, 8, 6},
+        {sync, 1, 1},
+        {"RMQ_SYS_TRANS_HALF_TOPIC", 1, 6},
+        {"RMQ_SYS_TRANS_OP_HALF_TOPIC", 1, 6},
+        {"rmq_sys_wheel_timer", 1, 6},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (!list[i].name || topics_find(store->topics, bytes_of(list[i].name)))
+            continue;
+        struct topic_wish wish = {.name = bytes_of(list[i].name), .read_queues = list[i].queues,
+                                  .write_queues = list[i].queues, .perm = list[i].perm};
+        struct topic *topic;
+        int r = topics_put(store, &wish, &topic);
+        if (r < 0) {
+            log_error("cannot make system topic %s: %s", list[i].name, strerror(-r));
+            return r;
+        }
+    }
+    return 0;
+}
