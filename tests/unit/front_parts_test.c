@@ -1,0 +1,322 @@
+/* Parts of the front without a process: tokens of outstanding requests, tag filters, heartbeats, send headers, and pulls
+ * over a small log and queue made by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/java_hash.h"
+#include "broker/front/filter.h"
+#include "broker/front/member.h"
+#include "broker/front/number.h"
+#include "broker/front/pending.h"
+#include "broker/front/pull.h"
+#include "broker/front/send.h"
+#include "msg/msg_check.h"
+#include "wire/codes.h"
+
+static void test_numbers(void **state)
+{
+    int64_t value;
+    int32_t small;
+    assert_int_equal(number_parse_i64(bytes_of("-9223372036854775808"), &value), 0);
+    assert_true(value == INT64_MIN);
+    assert_int_equal(number_parse_i64(bytes_of("9223372036854775808"), &value), -EINVAL);
+    assert_int_equal(number_parse_i64(bytes_of(""), &value), -EINVAL);
+    assert_int_equal(number_parse_i64(bytes_of("-"), &value), -EINVAL);
+    assert_int_equal(number_parse_i64(bytes_of("1 "), &value), -EINVAL);
+    assert_int_equal(number_parse_i32(bytes_of("2147483648"), &small), -EINVAL);
+    assert_int_equal(number_parse_i32(bytes_of("-2147483648"), &small), 0);
+    assert_int_equal(small, INT32_MIN);
+}
+
+static void test_pending(void **state)
+{
+    enum { COUNT = 1000 };
+    struct pending *pending = pending_new();
+    struct pending_request request = {.kind = PENDING_SEND}, got;
+    uint64_t tokens[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        request.opaque = i;
+        tokens[i] = pending_add(pending, &request);
+        assert_true(tokens[i] != 0);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(pending_take(pending, tokens[i], &got));
+        assert_int_equal(got.opaque, i);
+        assert_false(pending_take(pending, tokens[i], &got)); /* a second answer */
+    }
+    assert_int_equal(pending_count(pending), 0);
+    uint64_t again = pending_add(pending, &request); /* the place is used again, the token is another */
+    for (int i = 0; i < COUNT; i++)
+        assert_true(tokens[i] != again);
+    assert_false(pending_take(pending, 0, &got));
+    assert_false(pending_take(pending, UINT64_MAX, &got));
+    assert_false(pending_take(pending, again + (1ull << 32), &got));
+    assert_true(pending_take(pending, again, &got));
+    pending_free(pending);
+}
+
+static void test_filter(void **state)
+{
+    struct tag_filter filter;
+    assert_int_equal(tag_filter_compile(bytes_of("*"), &filter), 0);
+    assert_true(tag_filter_matches(&filter, 12345));
+    assert_int_equal(tag_filter_compile(bytes_of(" TagA ||| B||  "), &filter), 0);
+    assert_int_equal(filter.count, 2);
+    assert_true(tag_filter_matches(&filter, 2598919)); /* "TagA" */
+    assert_true(tag_filter_matches(&filter, java_hash(bytes_of("| B"))));
+    assert_false(tag_filter_matches(&filter, 0));
+    tag_filter_free(&filter);
+    assert_int_equal(tag_filter_compile(bytes_of("||  ||"), &filter), -EINVAL);
+}
+
+static enum msg_refusal check_member(const struct member *member)
+{
+    return msg_check_request(MSG_MEMBER_PUT, member->payload, member->size);
+}
+
+static void test_heartbeat(void **state)
+{
+    /* As C++ sends it: ordinals, numbers as texts, empty sets left out. */
+    const char *body = "{\"clientID\":\"c@1\",\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":1,\"messageModel\":0,"
+                       "\"consumeFromWhere\":\"CONSUME_FROM_TIMESTAMP\",\"subscriptionDataSet\":["
+                       "{\"topic\":\"T\",\"subString\":\"A\",\"subVersion\":\"17\"},"
+                       "{\"topic\":\"U\",\"subVersion\":18,\"expressionType\":\"SQL92\"}]}],"
+                       "\"heartbeatFingerprint\":5}";
+    struct heartbeat heartbeat;
+    const char *error = NULL;
+    assert_int_equal(heartbeat_parse(bytes_of(body), 77, 1, 333, &heartbeat, &error), 0);
+    assert_int_equal(heartbeat.fingerprint, 5);
+    assert_false(heartbeat.without_subscriptions);
+    struct member *member = heartbeat.members;
+    assert_non_null(member);
+    assert_null(member->next);
+    assert_int_equal(check_member(member), MSG_OK);
+    struct msg_member_put put;
+    memcpy(&put, member->payload, sizeof put);
+    assert_int_equal(put.connection, 77);
+    assert_int_equal(put.consume_type, 1);
+    assert_int_equal(put.message_model, MESSAGE_MODEL_BROADCASTING);
+    assert_int_equal(put.from_where, 5);
+    assert_int_equal(put.subscription_count, 2);
+    struct cursor cursor = cursor_over(member->payload + sizeof put, member->size - sizeof put);
+    assert_true(bytes_equal_text(cursor_get_string(&cursor), "c@1"));
+    assert_true(bytes_equal_text(cursor_get_string(&cursor), "g"));
+    assert_int_equal(cursor_get_i64(&cursor), 17);
+    assert_int_equal(cursor_get_u8(&cursor), MSG_EXPRESSION_TAG);
+    assert_true(bytes_equal_text(cursor_get_string(&cursor), "T"));
+    assert_true(bytes_equal_text(cursor_get_string(&cursor), "A"));
+    assert_int_equal(cursor_get_i64(&cursor), 18);
+    assert_int_equal(cursor_get_u8(&cursor), MSG_EXPRESSION_SQL92);
+    member_list_free(heartbeat.members);
+
+    static const char *const bad[] = {"", "[]", "{\"clientID\":\"\"}", "{\"clientID\":\"c\",\"producerDataSet\":[{}]}",
+                                      "{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"g\","
+                                      "\"subscriptionDataSet\":[{\"topic\":\"\"}]}]}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        error = NULL;
+        assert_int_equal(heartbeat_parse(bytes_of(bad[i]), 1, 0, 479, &heartbeat, &error), -EINVAL);
+        assert_non_null(error);
+    }
+}
+
+static void add_field(struct frame *frame, const char *key, const char *value)
+{
+    frame->fields[frame->field_count++] = (struct frame_field){bytes_of(key), bytes_of(value)};
+}
+
+static void test_send_header(void **state)
+{
+    static struct frame v2 = {.code = REQUEST_SEND_MESSAGE_V2, .version = 479}, v1 = {.code = REQUEST_SEND_MESSAGE,
+                                                                                      .version = 100};
+    struct send_header header;
+    const char *field = NULL;
+    add_field(&v2, "a", "PG");
+    add_field(&v2, "n", "broker-a");
+    add_field(&v2, "b", "T");
+    add_field(&v2, "e", "-1");
+    add_field(&v2, "g", "1700000000000");
+    add_field(&v2, "i", "K\1v\2");
+    add_field(&v2, "l", "3");
+    add_field(&v2, "m", "true");
+    v2.body = bytes_of("body");
+    assert_int_equal(send_header_parse(&v2, &header, &field), 0);
+    assert_true(header.batch);
+    assert_int_equal(header.queue_id, -1);
+    assert_int_equal(header.max_reconsume_times, 3);
+    struct channel channel = {.peer_ip = {10, 0, 0, 9}, .peer_port = 4711};
+    uint8_t record[256];
+    size_t size = send_record_size(&header, &v2);
+    send_record_encode(record, &header, &v2, &channel, 99);
+    assert_int_equal(msg_check_request(MSG_SEND, record, size), MSG_OK);
+    struct msg_send_parts parts;
+    msg_send_split(record, &parts);
+    assert_int_equal(parts.send->token, 99);
+    assert_int_equal(parts.send->flags, MSG_SEND_BATCH);
+    assert_int_equal(parts.send->born_port, 4711);
+    assert_int_equal(parts.send->born_ip[3], 9);
+    assert_int_equal(parts.send->born_ms, 1700000000000);
+    assert_true(bytes_equal_text(parts.topic, "T") && bytes_equal_text(parts.group, "PG"));
+    assert_true(bytes_equal_text(parts.properties, "K\1v\2") && bytes_equal_text(parts.body, "body"));
+    send_record_encode(record, &header, &v2, &channel, 0);
+    msg_send_split(record, &parts);
+    assert_int_equal(parts.send->flags, MSG_SEND_BATCH | MSG_SEND_NO_ANSWER);
+
+    add_field(&v1, "topic", "T");
+    add_field(&v1, "a", "no field of V1");
+    assert_int_equal(send_header_parse(&v1, &header, &field), -EINVAL);
+    assert_string_equal(field, "queueId");
+    add_field(&v1, "queueId", "2");
+    add_field(&v1, "maxReconsumeTimes", "3"); /* not believed of so old a client */
+    assert_int_equal(send_header_parse(&v1, &header, &field), 0);
+    assert_int_equal(header.max_reconsume_times, -1);
+    assert_int_equal(header.group.size, 0);
+    add_field(&v1, "flag", "1x");
+    assert_int_equal(send_header_parse(&v1, &header, &field), -EINVAL);
+    assert_string_equal(field, "flag");
+}
+
+/* A queue of 1000 messages tagged "A", every hundredth "B", in log files of 64 KiB. */
+enum { MESSAGES = 1000, RECORD = 100, LOG_FILE = 65536 };
+
+static void write_queue(const char *folder)
+{
+    char path[256];
+    int queue = -1, log = -1;
+    int64_t pos = 0;
+    snprintf(path, sizeof path, "mkdir -p %s/commitlog %s/consumequeue/T/0", folder, folder);
+    assert_int_equal(system(path), 0);
+    snprintf(path, sizeof path, "%s/consumequeue/T/0/%020d", folder, 0);
+    queue = open(path, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(ftruncate(queue, 6000000), 0);
+    for (int i = 0; i < MESSAGES; i++, pos += RECORD) {
+        uint8_t record[RECORD] = {0}, entry[20];
+        if (pos % LOG_FILE + RECORD > LOG_FILE)
+            pos += LOG_FILE - pos % LOG_FILE;
+        if (pos % LOG_FILE == 0) {
+            snprintf(path, sizeof path, "%s/commitlog/%020lld", folder, (long long)pos);
+            if (log >= 0)
+                close(log);
+            log = open(path, O_RDWR | O_CREAT, 0600);
+            assert_int_equal(ftruncate(log, LOG_FILE), 0);
+        }
+        be32_store(record, RECORD);
+        be32_store(record + 4, i == 500 ? 0x12345678u : 0xDAA320A7u); /* one is no record */
+        be64_store(record + 20, (uint64_t)i);
+        assert_int_equal(pwrite(log, record, RECORD, pos % LOG_FILE), RECORD);
+        be64_store(entry, (uint64_t)pos);
+        be32_store(entry + 8, RECORD);
+        be64_store(entry + 12, (uint64_t)java_hash(bytes_of(i % 100 == 99 ? "B" : "A")));
+        assert_int_equal(pwrite(queue, entry, 20, i * 20), 20);
+    }
+    close(log);
+    close(queue);
+}
+
+static struct pull_found look(struct front *front, int64_t offset, const char *expression, int32_t count)
+{
+    struct pull_found found;
+    struct tag_filter filter;
+    struct pull pull = {.offset = offset, .requested_offset = offset, .max_count = count, .waited = true};
+    struct queue_ref queue = {0, 1, "T", 0};
+    assert_int_equal(tag_filter_compile(bytes_of(expression), &filter), 0);
+    int r = pull_lookup(front, &pull, &queue, &filter, &found);
+    assert_int_equal(r, 0); /* written a moment ago: hot */
+    tag_filter_free(&filter);
+    return found;
+}
+
+static void test_lookup(void **state)
+{
+    char folder[] = "/tmp/front-parts-XXXXXX", command[64], log_folder[64];
+    assert_non_null(mkdtemp(folder));
+    write_queue(folder);
+    snprintf(log_folder, sizeof log_folder, "%s/commitlog", folder);
+    struct front front = {.config = {.store_root = folder, .commit_log_dir = log_folder, .commit_log_file_size = LOG_FILE,
+                                     .consume_queue_file_size = 6000000, .max_message_size = 4194304},
+                          .now_ms = 1};
+    front.queue_table = mmap(NULL, sizeof *front.queue_table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(front.queue_table != MAP_FAILED);
+    struct queue_slot *slot = &front.queue_table->slots[0];
+    atomic_store(&slot->max_offset, MESSAGES);
+    atomic_store(&front.queue_table->log_readable_pos, 3 * LOG_FILE);
+    assert_int_equal(read_log_new(&front, &front.read_log), 0);
+
+    struct pull_found found = look(&front, 0, "*", 32);
+    assert_int_equal(found.code, RESPONSE_SUCCESS);
+    assert_int_equal(found.count, 32);
+    assert_int_equal(found.range_count, 1); /* neighbours are one piece */
+    assert_int_equal(found.size, 32 * RECORD);
+    assert_int_equal(found.next_offset, 32);
+    assert_int_equal(look(&front, 0, "*", 7).next_offset, 7);
+    assert_int_equal(look(&front, 0, "*", 1000).count, 32);
+    found = look(&front, 640, "*", 32); /* over the end of a log file */
+    assert_int_equal(found.count, 32);
+    assert_int_equal(found.range_count, 2);
+    found = look(&front, 495, "*", 10); /* what is no record is passed over */
+    assert_int_equal(found.count, 10);
+    assert_int_equal(found.next_offset, 506);
+    found = look(&front, 0, "B", 32); /* at most 800 entries are looked at */
+    assert_int_equal(found.count, 8);
+    assert_int_equal(found.next_offset, 800);
+    found = look(&front, 10, "C", 32);
+    assert_int_equal(found.code, RESPONSE_PULL_RETRY_IMMEDIATELY);
+    assert_int_equal(found.next_offset, 810);
+    assert_int_equal(look(&front, 300, "C", 32).next_offset, MESSAGES);
+    assert_int_equal(look(&front, MESSAGES, "*", 32).code, RESPONSE_PULL_NOT_FOUND);
+    assert_int_equal(look(&front, MESSAGES + 1, "*", 32).code, RESPONSE_PULL_OFFSET_MOVED);
+
+    atomic_store(&front.queue_table->log_readable_pos, 10 * RECORD); /* never past the watermark */
+    found = look(&front, 5, "*", 32);
+    assert_int_equal(found.count, 5);
+    assert_int_equal(found.next_offset, 10);
+    atomic_store(&front.queue_table->log_readable_pos, 3 * LOG_FILE);
+    atomic_store(&front.queue_table->log_min_pos, LOG_FILE); /* the first file is gone */
+    found = look(&front, 650, "*", 8);
+    assert_int_equal(found.code, RESPONSE_SUCCESS);
+    assert_true(found.next_offset > 658);
+    atomic_store(&slot->min_offset, 700);
+    found = look(&front, 0, "*", 32);
+    assert_int_equal(found.code, RESPONSE_PULL_OFFSET_MOVED);
+    assert_int_equal(found.next_offset, 700);
+
+    /* A page that cannot be read is an answer: the file was cut under its map. */
+    char path[128];
+    uint8_t byte;
+    struct log_file *file;
+    const uint8_t *data;
+    struct cold_range cold;
+    struct queue_entry entry = {2 * LOG_FILE, RECORD, 0};
+    atomic_store(&front.queue_table->log_readable_pos, 4 * LOG_FILE);
+    snprintf(path, sizeof path, "%s/commitlog/%020d", folder, LOG_FILE);
+    entry.pos = LOG_FILE;
+    assert_int_equal(read_log_record(front.read_log, &entry, true, &file, &data, &cold), 0);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_false(read_log_copy(&byte, data, 1));
+    assert_int_equal(read_log_record(front.read_log, &entry, true, &file, &data, &cold), -EIO);
+
+    read_log_free(front.read_log);
+    munmap(front.queue_table, sizeof *front.queue_table);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_pending), cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_heartbeat),   cmocka_unit_test(test_send_header), cmocka_unit_test(test_lookup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
