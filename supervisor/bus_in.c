@@ -57,6 +57,8 @@ void bus_in_message(void *context, struct bytes peer, struct bytes message)
     enum bus_msg_kind kind;
     snprintf(name, sizeof name, "%.*s", (int)(peer.size < sizeof name ? peer.size : sizeof name - 1), peer.data);
     struct worker *worker = supervisor_find_worker(supervisor, name);
+    if (worker && message.size == 0)
+        return; /* its socket connected; it says hello when it sees that, too */
     int r = worker ? bus_msg_kind(message, &kind) : -ENOENT;
     if (r == 0)
         r = take(worker, kind, message);

@@ -2,6 +2,7 @@
  * Runs in the supervisor; everything here is fatal to the start. */
 #include "runtime_dir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -86,12 +87,30 @@ int runtime_dir_open(const char *path, struct runtime_dir **ret_dir, struct fail
     return 0;
 }
 
+/* Sockets and their lock files, of workers that were killed too: libzmq leaves them. Our lock goes last. */
+static void sweep(struct runtime_dir *dir)
+{
+    int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    if (!folder) {
+        pn_close_p(&fd);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (entry->d_type == DT_SOCK || (dot && strcmp(dot, ".lock") == 0))
+            runtime_dir_unlink(dir, entry->d_name);
+    }
+    closedir(folder);
+    runtime_dir_unlink(dir, LOCK_NAME);
+}
+
 void runtime_dir_close(struct runtime_dir *dir)
 {
     if (!dir)
         return;
     if (dir->lock_fd >= 0)
-        runtime_dir_unlink(dir, LOCK_NAME);
+        sweep(dir);
     pn_close_p(&dir->lock_fd);
     pn_close_p(&dir->fd);
     free(dir);
