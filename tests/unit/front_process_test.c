@@ -47,7 +47,7 @@ static struct client client_connect(int port)
 /* Fields: pairs of texts, NULL at the end. */
 static int32_t ask(struct client *client, int32_t code, int32_t flag, struct bytes body, ...)
 {
-    static uint8_t out[65536 + 4096];
+    static uint8_t out[5 << 20];
     struct frame_writer writer;
     va_list fields;
     frame_write_request(&writer, out, 16384, code, ++client->opaque, flag, LANGUAGE_JAVA);
@@ -280,6 +280,51 @@ static void test_large_pull(void **state)
     }
     assert_int_equal(at, frame.body.size);
     EVENTUALLY(stage_committed_offset(stage) == 3);
+    close(client.fd);
+}
+
+/* Bytes that are not in the page cache are brought in by a helper; the answer is the same. */
+static void test_cold_pull(void **state)
+{
+    struct client client = client_connect(stage_port(stage));
+    static uint8_t body[60000];
+    memset(body, 'c', sizeof body);
+    uint64_t before = stage_counter(stage, COUNTER_PULLS_COLD);
+    heartbeat(&client, "c1", "*");
+    int64_t offset = 0;
+    for (int i = 0; i < 4; i++) {
+        struct frame frame = answer_to(&client, ask_send(&client, "3", "", (struct bytes){body, sizeof body}));
+        if (i == 0)
+            offset = number(&frame, "queueOffset");
+    }
+    bool cold = stage_make_cold(stage); /* not every file system can */
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)offset);
+    struct frame frame = answer_to(&client, ask_pull(&client, "3", text, "0", "0"));
+    assert_int_equal(frame.code, 0);
+    assert_int_equal(be64_load(frame.body.data + 20), offset);
+    assert_memory_equal(frame.body.data + 88, body, sizeof body);
+    if (cold)
+        assert_true(stage_counter(stage, COUNTER_PULLS_COLD) > before);
+    close(client.fd);
+}
+
+static void test_size_limit(void **state)
+{
+    enum { LIMIT = 4 << 20 };
+    struct client client = client_connect(stage_port(stage));
+    uint8_t *body = calloc(1, LIMIT + 1);
+    assert_non_null(body);
+    struct frame frame = answer_to(&client, ask_send(&client, "2", "K\1v\2", (struct bytes){body, LIMIT - 1024}));
+    assert_int_equal(frame.code, 0);
+    frame = answer_to(&client, ask_send(&client, "2", "K\1v\2", (struct bytes){body, LIMIT + 1}));
+    assert_int_equal(frame.code, RESPONSE_MESSAGE_ILLEGAL);
+    assert_field(&frame, "MSG_REGION", "DefaultRegion");
+    free(body);
+    heartbeat(&client, "c1", "*");
+    frame = answer_to(&client, ask_pull(&client, "2", "3", "0", "0")); /* the first match always goes */
+    assert_int_equal(frame.code, 0);
+    assert_true(frame.body.size > LIMIT - 1024);
     close(client.fd);
 }
 
@@ -520,6 +565,7 @@ int main(void)
         cmocka_unit_test(test_search),      cmocka_unit_test(test_offsets_and_locks),
         cmocka_unit_test(test_members),     cmocka_unit_test(test_store_dies),
         cmocka_unit_test(test_catalogue_gap), cmocka_unit_test(test_bad_frames),
+        cmocka_unit_test(test_cold_pull),   cmocka_unit_test(test_size_limit),
         cmocka_unit_test(test_flood),       cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

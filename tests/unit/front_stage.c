@@ -37,7 +37,7 @@
         }                                                                                                              \
     } while (0)
 
-enum { LOG_FILE_SIZE = 16 * 1024 * 1024, QUEUE_FILE_SIZE = 6000000, MEMBERS_MAX = 64, FRONT_GENERATION = 7 };
+enum { LOG_FILE_SIZE = 64 * 1024 * 1024, QUEUE_FILE_SIZE = 6000000, MEMBERS_MAX = 64, FRONT_GENERATION = 7 };
 
 struct stage_member {
     bool used;
@@ -619,6 +619,20 @@ void stage_make_gap(struct stage *stage, const char *topic)
     tell_topic(stage, topic, 64);
     publish(stage);
     pthread_mutex_unlock(&stage->lock);
+}
+
+bool stage_make_cold(struct stage *stage)
+{
+    unsigned char resident = 1;
+    pthread_mutex_lock(&stage->lock);
+    fsync(stage->log_fd);
+    posix_fadvise(stage->log_fd, 0, 0, POSIX_FADV_DONTNEED);
+    off_t page = (stage->log_pos - 120000) & ~(off_t)4095;
+    void *map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, stage->log_fd, page);
+    CHECK(map != MAP_FAILED && mincore(map, 4096, &resident) == 0);
+    munmap(map, 4096);
+    pthread_mutex_unlock(&stage->lock);
+    return !(resident & 1);
 }
 
 #define LOCKED_GETTER(type, name, expression)                                                                          \

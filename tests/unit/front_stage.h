@@ -27,6 +27,9 @@ void stage_start_store(struct stage *stage, bool answer_twice);
 /* Leaves out one catalogue number, then creates a topic with this name. */
 void stage_make_gap(struct stage *stage, const char *topic);
 
+/* Puts the files out of the page cache as far as nobody has mapped them; false if the end of the log is still there. */
+bool stage_make_cold(struct stage *stage);
+
 /* What the store has seen. */
 unsigned stage_replayed_members(struct stage *stage);
 unsigned stage_snapshots(struct stage *stage);
