@@ -381,6 +381,9 @@ void catalogue_take(struct front *front, uint16_t kind, const uint8_t *payload, 
     memcpy(&head, payload, sizeof head);
     catalogue->changed = true;
     if (kind == MSG_CAT_BEGIN) {
+        /* One that a dead store left in the ring would make its old tables whole again. */
+        if (head.epoch != atomic_load_explicit(&front->queue_table->store_generation, memory_order_acquire))
+            return;
         tables_clear(&catalogue->next);
         catalogue->collecting = true;
         catalogue->whole = false;

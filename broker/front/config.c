@@ -71,7 +71,7 @@ static int take_numbers(struct front_config *config, struct conf *conf)
 static int take_texts(struct front_config *config, struct conf *conf)
 {
     const char *root = conf_get(conf, "", "storePathRootDir"), *log = conf_get(conf, "", "storePathCommitLog");
-    const char *ip = conf_get(conf, "", "brokerIP1"), *listen = conf_get(conf, "", "listen");
+    const char *ip = conf_get(conf, "", "brokerIP1");
     if (!root || !*root)
         return -EINVAL;
     config->broker_name = copy_or(conf, "brokerName", "broker-a");
@@ -83,9 +83,7 @@ static int take_texts(struct front_config *config, struct conf *conf)
         config->commit_log_dir = NULL;
     if (!config->broker_name || !config->region_id || !config->store_root || !config->commit_log_dir)
         return -ENOMEM;
-    if (!ip || !*ip)
-        ip = listen && *listen && strcmp(listen, "0.0.0.0") != 0 && strcmp(listen, "::") != 0 ? listen : "127.0.0.1";
-    return make_store_host(config, ip);
+    return make_store_host(config, ip && *ip ? ip : "127.0.0.1"); /* as the store writes it into each record */
 }
 
 int front_config_load(struct front_config *config, int fd, char **ret_error)

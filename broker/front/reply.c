@@ -114,6 +114,7 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
         const struct msg_lock_answer *answer = (const struct msg_lock_answer *)payload;
         if (!pending_take(front->pending, answer->token, &request))
             return;
+        pn_assert(request.kind == PENDING_LOCK);
         struct channel *channel = connections_find(front, request.channel);
         if (channel) {
             channel->outstanding--;
