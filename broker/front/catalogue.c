@@ -24,7 +24,7 @@ struct catalogue {
     bool whole, collecting;
     bool changed; /* since the last settle */
     unsigned topics_version;
-    uint64_t epoch, number; /* of the last record taken */
+    uint64_t epoch, number;             /* of the last record taken */
     struct group_entry *changed_groups; /* of `now` */
 };
 
@@ -60,7 +60,8 @@ static void free_subscription(struct subscription_entry *subscription)
 static void free_group(struct group_entry *group)
 {
     struct subscription_entry *subscription, *next_subscription;
-    HASH_ITER(hh, group->subscriptions, subscription, next_subscription) {
+    HASH_ITER(hh, group->subscriptions, subscription, next_subscription)
+    {
         HASH_DEL(group->subscriptions, subscription);
         free_subscription(subscription);
     }
@@ -76,12 +77,14 @@ static void free_group(struct group_entry *group)
 static void tables_clear(struct tables *tables)
 {
     struct topic_entry *topic, *next_topic;
-    HASH_ITER(hh, tables->topics, topic, next_topic) {
+    HASH_ITER(hh, tables->topics, topic, next_topic)
+    {
         HASH_DEL(tables->topics, topic);
         free_topic(topic);
     }
     struct group_entry *group, *next_group;
-    HASH_ITER(hh, tables->groups, group, next_group) {
+    HASH_ITER(hh, tables->groups, group, next_group)
+    {
         HASH_DEL(tables->groups, group);
         free_group(group);
     }
@@ -186,9 +189,9 @@ static bool take_topic(struct tables *tables, const uint8_t *payload, uint32_t s
         topic->name = copy_text(name);
         HASH_ADD_KEYPTR(hh, tables->topics, topic->name, name.size, topic);
     }
-    bool moved = topic->slot_generation && (topic->slot_base != record->slot_base ||
-                                            topic->slot_generation != record->slot_generation ||
-                                            topic->read_queues != record->read_queues || topic->perm != record->perm);
+    bool moved = topic->slot_generation &&
+                 (topic->slot_base != record->slot_base || topic->slot_generation != record->slot_generation ||
+                  topic->read_queues != record->read_queues || topic->perm != record->perm);
     topic->read_queues = record->read_queues;
     topic->write_queues = record->write_queues;
     topic->perm = record->perm;
@@ -272,8 +275,8 @@ static void take_member(struct catalogue *catalogue, struct tables *tables, cons
     }
 }
 
-static void take_subscription(struct catalogue *catalogue, struct tables *tables, const uint8_t *payload,
-                              uint32_t size, bool drop)
+static void take_subscription(struct catalogue *catalogue, struct tables *tables, const uint8_t *payload, uint32_t size,
+                              bool drop)
 {
     const struct msg_cat_subscription *record = (const struct msg_cat_subscription *)payload;
     struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
@@ -327,7 +330,8 @@ static void finish_snapshot(struct front *front)
     catalogue->topics_version++;
     catalogue->changed_groups = NULL; /* they belonged to the old tables; the comparison finds them again */
     struct group_entry *group, *next_group;
-    HASH_ITER(hh, catalogue->now.groups, group, next_group) {
+    HASH_ITER(hh, catalogue->now.groups, group, next_group)
+    {
         struct group_entry *before = NULL;
         HASH_FIND(hh, old.groups, group->name, strlen(group->name), before);
         if (!group->consumers && !before)

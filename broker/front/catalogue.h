@@ -1,6 +1,6 @@
-/* Catalogue: what the store tells this front of topics, groups, members and subscriptions, in numbered records. A record
- * out of sequence is a gap: the catalogue is no longer whole, a snapshot is asked for, and reads that need it wait. A
- * snapshot is collected beside the tables in force and takes their place at its end. */
+/* Catalogue: what the store tells this front of topics, groups, members and subscriptions, in numbered records. A
+ * record out of sequence is a gap: the catalogue is no longer whole, a snapshot is asked for, and reads that need it
+ * wait. A snapshot is collected beside the tables in force and takes their place at its end. */
 #pragma once
 
 #include "filter.h"

@@ -1,5 +1,5 @@
-/* The front's part of the broker's configuration, from the GRANT_CONFIG text. The supervisor has judged the keys; a value
- * that cannot be used here ends the start with one line. */
+/* The front's part of the broker's configuration, from the GRANT_CONFIG text. The supervisor has judged the keys; a
+ * value that cannot be used here ends the start with one line. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Slots of channels and the epoll descriptor under all sockets; see connections.h. The front's one thread owns it.
- * A frame is parsed once (escapes are undone in place), so a frame that must wait is kept parsed, and its channel's buffer
- * is left alone until it went through. */
+ * A frame is parsed once (escapes are undone in place), so a frame that must wait is kept parsed, and its channel's
+ * buffer is left alone until it went through. */
 #include "connections.h"
 
 #include <arpa/inet.h>
@@ -110,7 +110,8 @@ static void update_epoll(struct channel *channel)
     uint32_t mask = (reads ? EPOLLIN : 0) | (channel->want_out ? EPOLLOUT : 0);
     if (mask == channel->epoll_mask)
         return;
-    struct epoll_event event = {.events = mask, .data.u64 = epoll_word(POLL_CHANNEL, channel->ref.slot, channel->ref.number)};
+    struct epoll_event event = {.events = mask,
+                                .data.u64 = epoll_word(POLL_CHANNEL, channel->ref.slot, channel->ref.number)};
     int r = epoll_ctl(connections->epoll_fd, EPOLL_CTL_MOD, channel->wire.stream.fd, &event);
     pn_assert(r == 0);
     channel->epoll_mask = mask;
@@ -453,8 +454,8 @@ void connections_expire(struct front *front)
         if (!channel)
             continue;
         /* While a request waits for the store it is not the client that is silent. */
-        bool idle = front->now_ms - channel->active_ms > CHANNEL_IDLE_MS && channel->outstanding == 0 &&
-                    !channel->paused;
+        bool idle =
+            front->now_ms - channel->active_ms > CHANNEL_IDLE_MS && channel->outstanding == 0 && !channel->paused;
         bool silent = channel->members && front->now_ms - channel->heartbeat_ms > CHANNEL_IDLE_MS;
         if (idle || silent)
             channel_close(channel, idle ? "idle" : "no heartbeat");

@@ -1,9 +1,11 @@
 /* Channels: the connections of clients. Each has a slot (an index) and a number that is never used again by this front;
- * whoever must find a channel later (an outstanding request, a parked poll, a helper's job) keeps both, so that a closed
- * one is simply not found. All sockets hang in one epoll descriptor inside the sd-event loop: one wake-up serves many.
+ * whoever must find a channel later (an outstanding request, a parked poll, a helper's job) keeps both, so that a
+ * closed one is simply not found. All sockets hang in one epoll descriptor inside the sd-event loop: one wake-up serves
+ * many.
  *
- * Back-pressure: a frame that finds its request ring full is kept parsed and its channel is not read until there is room;
- * a channel with too much unsent output is not read either. Both end in the client's TCP window, never in a drop. */
+ * Back-pressure: a frame that finds its request ring full is kept parsed and its channel is not read until there is
+ * room; a channel with too much unsent output is not read either. Both end in the client's TCP window, never in a drop.
+ */
 #pragma once
 
 #include "front.h"
@@ -13,9 +15,9 @@
 
 enum {
     CHANNELS_MAX = 65536,
-    CHANNEL_OUT_MAX = 8 * 1024 * 1024,  /* more waits to be sent: stop reading */
-    CHANNEL_OUT_LOW = 2 * 1024 * 1024,  /* read again below this */
-    CHANNEL_IDLE_MS = 120 * 1000,       /* Apache's serverChannelMaxIdleTimeSeconds */
+    CHANNEL_OUT_MAX = 8 * 1024 * 1024, /* more waits to be sent: stop reading */
+    CHANNEL_OUT_LOW = 2 * 1024 * 1024, /* read again below this */
+    CHANNEL_IDLE_MS = 120 * 1000,      /* Apache's serverChannelMaxIdleTimeSeconds */
 };
 
 struct channel_ref {
@@ -35,7 +37,7 @@ struct channel {
     uint32_t outstanding; /* requests that wait for the store or a disk; parked polls are not counted */
     int64_t active_ms, heartbeat_ms;
     uint64_t counted_in, counted_out; /* bytes already on the board */
-    struct frame *held; /* parsed, waits for room in a request ring */
+    struct frame *held;               /* parsed, waits for room in a request ring */
     struct channel *next_dirty;
     struct channel *next_paused;
     struct pull *polls; /* parked ones of this channel */
@@ -60,7 +62,7 @@ int connections_add(struct front *front, int fd, bool vip);
 struct channel *connections_find(struct front *front, struct channel_ref ref);
 struct channel *connections_find_number(struct front *front, uint32_t number);
 struct channel *connections_at(struct connections *connections, uint32_t slot); /* NULL: free */
-uint32_t connections_slots(const struct connections *connections); /* slots ever used */
+uint32_t connections_slots(const struct connections *connections);              /* slots ever used */
 
 void channel_close(struct channel *channel, const char *reason);
 /* There is output in the wire's queue: it is sent at the end of the turn. */

@@ -1,5 +1,5 @@
-/* Tag filters: which queue entries a subscription wants, by the hash that a queue entry keeps of its message's tags. The
- * client compares the tags themselves, so hashes that collide do no harm. */
+/* Tag filters: which queue entries a subscription wants, by the hash that a queue entry keeps of its message's tags.
+ * The client compares the tags themselves, so hashes that collide do no harm. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* Bodies of heartbeats into MSG_MEMBER_PUT records. Enumerations come as names (Java, Go, Node) or ordinals (C++), numbers
- * as numbers or texts, absent sets as nothing: remoting facts 3.9. Pure data, no I/O. */
+/* Bodies of heartbeats into MSG_MEMBER_PUT records. Enumerations come as names (Java, Go, Node) or ordinals (C++),
+ * numbers as numbers or texts, absent sets as nothing: remoting facts 3.9. Pure data, no I/O. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -63,8 +63,8 @@ static size_t subscriptions_size(const json_t *subscriptions)
 {
     size_t size = 0, index;
     json_t *subscription;
-    json_array_foreach(subscriptions, index, subscription)
-        size += 8 + 1 + 2 + text_of(subscription, "topic").size + 2 + text_of(subscription, "subString").size;
+    json_array_foreach(subscriptions, index, subscription) size +=
+        8 + 1 + 2 + text_of(subscription, "topic").size + 2 + text_of(subscription, "subString").size;
     return size;
 }
 
@@ -74,7 +74,8 @@ static const char *check_subscriptions(const json_t *subscriptions)
     json_t *subscription;
     if (json_array_size(subscriptions) > UINT16_MAX)
         return "too many subscriptions";
-    json_array_foreach(subscriptions, index, subscription) {
+    json_array_foreach(subscriptions, index, subscription)
+    {
         struct bytes topic = text_of(subscription, "topic");
         if (!topic.size || topic.size > MSG_TOPIC_MAX)
             return "a subscription has no topic, or one that is too long";
@@ -98,7 +99,8 @@ static struct member *make_member(const struct msg_member_put *put, struct bytes
     cursor_put_string(&cursor, group);
     size_t index;
     json_t *subscription;
-    json_array_foreach(subscriptions, index, subscription) {
+    json_array_foreach(subscriptions, index, subscription)
+    {
         cursor_put_i64(&cursor, number_of(subscription, "subVersion"));
         cursor_put_u8(&cursor, expression_type(subscription));
         cursor_put_string(&cursor, text_of(subscription, "topic"));
@@ -109,12 +111,12 @@ static struct member *make_member(const struct msg_member_put *put, struct bytes
 }
 
 /* One set of the body; `list` grows at its head. */
-static const char *take_set(const json_t *set, struct msg_member_put put, struct bytes client_id,
-                            struct member **list)
+static const char *take_set(const json_t *set, struct msg_member_put put, struct bytes client_id, struct member **list)
 {
     size_t index;
     json_t *data;
-    json_array_foreach(set, index, data) {
+    json_array_foreach(set, index, data)
+    {
         struct bytes group = text_of(data, "groupName");
         if (!group.size || group.size > MSG_GROUP_MAX)
             return "a group has no name, or one that is too long";

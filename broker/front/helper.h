@@ -1,5 +1,6 @@
-/* Helper threads: whatever may wait for a disk runs here. A job is handed over whole, run on a helper thread, and handed
- * back to the loop's thread, which alone touches the front. Jobs of one front start in order and may end out of order. */
+/* Helper threads: whatever may wait for a disk runs here. A job is handed over whole, run on a helper thread, and
+ * handed back to the loop's thread, which alone touches the front. Jobs of one front start in order and may end out of
+ * order. */
 #pragma once
 
 #include "front.h"

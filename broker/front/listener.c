@@ -1,5 +1,5 @@
-/* Accepting; see listener.h. The front's one thread. Out of descriptors, a spare one is given up for a moment, so that a
- * waiting client is closed at once instead of hanging, and the level-triggered listener does not spin. */
+/* Accepting; see listener.h. The front's one thread. Out of descriptors, a spare one is given up for a moment, so that
+ * a waiting client is closed at once instead of hanging, and the level-triggered listener does not spin. */
 #include "listener.h"
 
 #include <errno.h>
@@ -67,7 +67,8 @@ int listeners_start(struct front *front)
 {
     struct listeners *listeners = front->listeners;
     for (unsigned i = 0; i < listeners->count; i++) {
-        int r = connections_watch(front->connections, listeners->list[i].fd, EPOLLIN | EPOLLEXCLUSIVE, POLL_LISTENER, i);
+        int r =
+            connections_watch(front->connections, listeners->list[i].fd, EPOLLIN | EPOLLEXCLUSIVE, POLL_LISTENER, i);
         if (r < 0)
             return r;
     }

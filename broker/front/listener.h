@@ -1,5 +1,5 @@
-/* Listening sockets: the main port and the fast port (listenPort − 2, the VIP channel). Made by the supervisor, so that a
- * restarted front finds the connections that came in meanwhile; several fronts may share them. */
+/* Listening sockets: the main port and the fast port (listenPort − 2, the VIP channel). Made by the supervisor, so that
+ * a restarted front finds the connections that came in meanwhile; several fronts may share them. */
 #pragma once
 
 #include "front.h"

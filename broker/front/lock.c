@@ -1,5 +1,6 @@
-/* LOCK_BATCH_MQ and UNLOCK_BATCH_MQ; the front's one thread. Queues of other brokers' names in the body are passed on like
- * ours: a client asks each broker for its own. The answer names the queues held now, so the request is kept meanwhile. */
+/* LOCK_BATCH_MQ and UNLOCK_BATCH_MQ; the front's one thread. Queues of other brokers' names in the body are passed on
+ * like ours: a client asks each broker for its own. The answer names the queues held now, so the request is kept
+ * meanwhile. */
 #include "lock.h"
 
 #include <errno.h>
@@ -36,7 +37,8 @@ static const char *check(const json_t *json, struct bytes client_id, struct byte
         return "too many queues";
     size_t size = sizeof(struct msg_lock) + 2 + client_id.size + 2 + group.size, index;
     json_t *queue;
-    json_array_foreach(queues, index, queue) {
+    json_array_foreach(queues, index, queue)
+    {
         struct bytes topic = text_of(queue, "topic");
         const json_t *id = json_object_get(queue, "queueId");
         if (!topic.size || topic.size > MSG_TOPIC_MAX || !json_is_integer(id) || json_integer_value(id) < 0 ||
@@ -67,7 +69,8 @@ static struct lock_request *build(const json_t *json, uint64_t connection, const
     cursor_put_string(&cursor, client_id);
     cursor_put_string(&cursor, group);
     json_t *queue;
-    json_array_foreach(queues, index, queue) {
+    json_array_foreach(queues, index, queue)
+    {
         cursor_put_i32(&cursor, (int32_t)json_integer_value(json_object_get(queue, "queueId")));
         cursor_put_string(&cursor, text_of(queue, "topic"));
     }
@@ -104,7 +107,8 @@ static int pass_on(struct front *front, struct channel *channel, const struct fr
         return -EAGAIN;
     }
     memcpy(payload, request->payload, request->size);
-    struct pending_request pending = {.channel = channel->ref, .opaque = frame->opaque,
+    struct pending_request pending = {.channel = channel->ref,
+                                      .opaque = frame->opaque,
                                       .kind = kind == MSG_QUEUE_LOCK ? PENDING_LOCK : PENDING_PLAIN,
                                       .extra = kind == MSG_QUEUE_LOCK ? request : NULL};
     uint64_t token = frame->flag & FRAME_FLAG_ONEWAY ? 0 : pending_add(front->pending, &pending);
@@ -131,11 +135,12 @@ void lock_answered(struct reply_to to, const struct msg_lock_answer *answer, con
     const struct lock_request *request = extra;
     const uint8_t *held = (const uint8_t *)(answer + 1);
     if (answer->code != RESPONSE_SUCCESS || answer->count != request->count) {
-        reply_plain(to, answer->code ? answer->code : RESPONSE_SYSTEM_ERROR, bytes_of("the queues could not be locked"));
+        reply_plain(to, answer->code ? answer->code : RESPONSE_SYSTEM_ERROR,
+                    bytes_of("the queues could not be locked"));
         return;
     }
-    struct cursor cursor = cursor_over(request->payload + sizeof(struct msg_lock),
-                                       request->size - sizeof(struct msg_lock));
+    struct cursor cursor =
+        cursor_over(request->payload + sizeof(struct msg_lock), request->size - sizeof(struct msg_lock));
     cursor_get_string(&cursor); /* client id */
     cursor_get_string(&cursor); /* group */
     struct text text = {0};

@@ -1,5 +1,6 @@
 /* Parked polls; see long_poll.h. The front's one thread. The store publishes a queue's max offset, then an entry of the
- * advance log, then wakes the front if it sleeps; a front that is too far behind in the advance log looks at all polls. */
+ * advance log, then wakes the front if it sleeps; a front that is too far behind in the advance log looks at all polls.
+ */
 #include "long_poll.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@ struct long_poll {
     struct pull **by_slot; /* untouched pages of this table cost nothing */
     struct pull *wheel[BUCKETS];
     struct pull *held_first, **held_last; /* wait for a catalogue; linked by slot_next */
-    int64_t wheel_tick; /* the last tick that was looked at */
+    int64_t wheel_tick;                   /* the last tick that was looked at */
     unsigned parked;
     uint64_t advance_seen;
     unsigned topics_version;

@@ -1,6 +1,6 @@
-/* Long polls: pulls that found nothing wait here for their queue to grow or their deadline. Each queue table slot has its
- * own list, so that ten thousand parked polls cost a send to another queue nothing; a bit per slot in the interest page
- * tells the store which queues are waited for; deadlines are in a wheel of 64 ms steps. */
+/* Long polls: pulls that found nothing wait here for their queue to grow or their deadline. Each queue table slot has
+ * its own list, so that ten thousand parked polls cost a send to another queue nothing; a bit per slot in the interest
+ * page tells the store which queues are waited for; deadlines are in a wheel of 64 ms steps. */
 #pragma once
 
 #include "pull.h"

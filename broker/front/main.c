@@ -1,6 +1,6 @@
-/* pintle-front: everything of a broker that speaks TCP. Started by the supervisor: receives its grants, connects the bus,
- * serves until it is told to stop or nobody will come back (life line). Writes no file. A failed start is fatal with one
- * line; later only what makes this process inconsistent is. */
+/* pintle-front: everything of a broker that speaks TCP. Started by the supervisor: receives its grants, connects the
+ * bus, serves until it is told to stop or nobody will come back (life line). Writes no file. A failed start is fatal
+ * with one line; later only what makes this process inconsistent is. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

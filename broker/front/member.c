@@ -1,5 +1,5 @@
-/* Members: what the store must know of our channels' groups, and what clients ask about groups; see member.h. The front's
- * one thread. The store decides who is a member; the lists that clients get come back through the catalogue. */
+/* Members: what the store must know of our channels' groups, and what clients ask about groups; see member.h. The
+ * front's one thread. The store decides who is a member; the lists that clients get come back through the catalogue. */
 #include "member.h"
 
 #include <errno.h>
@@ -46,8 +46,8 @@ struct member_key {
 
 static struct member_key key_of(const struct member *member)
 {
-    struct cursor cursor = cursor_over(member->payload + sizeof(struct msg_member_put),
-                                       member->size - sizeof(struct msg_member_put));
+    struct cursor cursor =
+        cursor_over(member->payload + sizeof(struct msg_member_put), member->size - sizeof(struct msg_member_put));
     struct member_key key = {.is_producer = ((const struct msg_member_put *)member->payload)->is_producer};
     key.client_id = cursor_get_string(&cursor);
     key.group = cursor_get_string(&cursor);
@@ -118,7 +118,9 @@ static int tell(struct front *front, struct channel *channel, const struct frame
     }
     if (!store_link_control_has_room(front, size))
         return -EAGAIN;
-    struct pending_request request = {.channel = channel->ref, .opaque = frame->opaque, .kind = PENDING_HEARTBEAT,
+    struct pending_request request = {.channel = channel->ref,
+                                      .opaque = frame->opaque,
+                                      .kind = PENDING_HEARTBEAT,
                                       .flags = unchanged ? HEARTBEAT_SUB_UNCHANGED : 0};
     uint64_t token = frame->flag & FRAME_FLAG_ONEWAY ? 0 : pending_add(front->pending, &request);
     if (token)
@@ -265,8 +267,8 @@ bool members_replay(struct front *front)
             size += member->size + RECORD_OVERHEAD;
         if (size == 0)
             continue;
-        /* A channel whose groups came with many heartbeats may be larger than the ring: then one by one, and a full ring
-         * makes the channel be told again, which changes nothing. */
+        /* A channel whose groups came with many heartbeats may be larger than the ring: then one by one, and a full
+         * ring makes the channel be told again, which changes nothing. */
         if (size <= store_link_control_max(front->link) && !store_link_control_has_room(front, size))
             return false;
         for (const struct member *member = channel->members; member; member = member->next) {

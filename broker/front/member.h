@@ -1,6 +1,7 @@
-/* Members of groups: heartbeats (34), unregistering (35), member lists (38), client configuration checks (46), and notices
- * of changes (40). A heartbeat is split into one record per group for the store; the records of each live channel are
- * kept and told again to a new store, which must know all members before it answers anything about groups. */
+/* Members of groups: heartbeats (34), unregistering (35), member lists (38), client configuration checks (46), and
+ * notices of changes (40). A heartbeat is split into one record per group for the store; the records of each live
+ * channel are kept and told again to a new store, which must know all members before it answers anything about groups.
+ */
 #pragma once
 
 #include "catalogue.h"

@@ -1,5 +1,5 @@
-/* QUERY_CONSUMER_OFFSET and UPDATE_CONSUMER_OFFSET; the front's one thread. Whether group and topic exist is for the store
- * to say. Every answer to 14 has a header: C++ clients take it without a look. */
+/* QUERY_CONSUMER_OFFSET and UPDATE_CONSUMER_OFFSET; the front's one thread. Whether group and topic exist is for the
+ * store to say. Every answer to 14 has a header: C++ clients take it without a look. */
 #include "offset.h"
 
 #include <errno.h>
@@ -47,7 +47,8 @@ static bool take_fields(struct channel *channel, const struct frame *frame, stru
     }
     if (!ret_group->size || !ret_topic->size || ret_group->size > MSG_GROUP_MAX || ret_topic->size > MSG_TOPIC_MAX ||
         *ret_queue_id < 0) {
-        reply_error(channel, frame, RESPONSE_INVALID_PARAMETER, "consumerGroup, topic or queueId is missing or too long");
+        reply_error(channel, frame, RESPONSE_INVALID_PARAMETER,
+                    "consumerGroup, topic or queueId is missing or too long");
         return false;
     }
     return true;
@@ -71,8 +72,8 @@ static int pass_on(struct front *front, struct channel *channel, const struct fr
     if (!store_link_control_has_room(front, record_size(group, topic) + 64))
         return -EAGAIN;
     if (!(frame->flag & FRAME_FLAG_ONEWAY)) {
-        struct pending_request request = {.channel = channel->ref, .opaque = frame->opaque,
-                                          .kind = (uint8_t)pending_kind};
+        struct pending_request request = {
+            .channel = channel->ref, .opaque = frame->opaque, .kind = (uint8_t)pending_kind};
         record->token = pending_add(front->pending, &request);
         if (!record->token) {
             reply_error(channel, frame, RESPONSE_SYSTEM_BUSY, "[REJECTREQUEST]too many requests are outstanding");

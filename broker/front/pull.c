@@ -265,17 +265,16 @@ static void refuse(struct front *front, struct channel *channel, const struct pu
                    const struct pull_checked *checked)
 {
     /* A header all the same: C++ clients look into it whatever the code. */
-    struct pull_found found = {.code = checked->code, .remark = checked->remark,
-                               .next_offset = pull->requested_offset};
+    struct pull_found found = {.code = checked->code, .remark = checked->remark, .next_offset = pull->requested_offset};
     answer(front, channel, pull, &found);
 }
 
 /* Could this answer wait? Only "nothing new": also what a woken poll found but does not want. */
 static bool may_park(struct front *front, struct pull *pull, const struct pull_found *found)
 {
-    bool nothing = found->code == RESPONSE_PULL_NOT_FOUND ||
-                   (pull->again && found->code == RESPONSE_PULL_RETRY_IMMEDIATELY &&
-                    found->next_offset == found->max_offset);
+    bool nothing =
+        found->code == RESPONSE_PULL_NOT_FOUND ||
+        (pull->again && found->code == RESPONSE_PULL_RETRY_IMMEDIATELY && found->next_offset == found->max_offset);
     return nothing && pull->sys_flag & PULL_SUSPEND && !pull->oneway && !front->stopping &&
            pull->deadline_ms > front->now_ms;
 }
@@ -333,8 +332,8 @@ static struct bytes keep_text(char **at, struct bytes text)
 
 static struct pull *pull_keep(const struct pull *pull)
 {
-    struct pull *kept = malloc(sizeof *kept + pull->group.size + pull->topic.size + pull->expression.size +
-                               pull->expression_type.size);
+    struct pull *kept =
+        malloc(sizeof *kept + pull->group.size + pull->topic.size + pull->expression.size + pull->expression_type.size);
     if (!kept)
         PANIC("out of memory");
     *kept = *pull;
@@ -427,8 +426,10 @@ void pull_again(struct front *front, struct pull *pull)
 void pull_give_up(struct front *front, struct pull *pull)
 {
     struct channel *channel = connections_find(front, pull->channel);
-    struct pull_found found = {.code = RESPONSE_PULL_NOT_FOUND, .remark = "OFFSET_OVERFLOW_ONE",
-                               .next_offset = pull->offset, .min_offset = pull->min_offset,
+    struct pull_found found = {.code = RESPONSE_PULL_NOT_FOUND,
+                               .remark = "OFFSET_OVERFLOW_ONE",
+                               .next_offset = pull->offset,
+                               .min_offset = pull->min_offset,
                                .max_offset = pull->max_offset};
     if (channel)
         answer(front, channel, pull, &found);
@@ -468,8 +469,8 @@ int pull_message(struct front *front, struct channel *channel, const struct fram
 {
     enum { SUSPEND_MAX_MS = 24 * 3600 * 1000 };
     struct pull_found found;
-    struct pull pull = {.channel = channel->ref, .opaque = frame->opaque,
-                        .oneway = (frame->flag & FRAME_FLAG_ONEWAY) != 0};
+    struct pull pull = {
+        .channel = channel->ref, .opaque = frame->opaque, .oneway = (frame->flag & FRAME_FLAG_ONEWAY) != 0};
     const char *bad_field = parse(frame, &pull);
     if (bad_field) {
         reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "the header field %s is not a number", bad_field);

@@ -1,6 +1,6 @@
-/* Pulls (11, 361): looked up in the queue files, answered with mapped log bytes. A pull that finds nothing may be parked
- * (long_poll.h), one that finds cold bytes waits for a helper, one that finds the catalogue in doubt waits for a snapshot;
- * each is then kept as a struct pull and run again from the start. */
+/* Pulls (11, 361): looked up in the queue files, answered with mapped log bytes. A pull that finds nothing may be
+ * parked (long_poll.h), one that finds cold bytes waits for a helper, one that finds the catalogue in doubt waits for a
+ * snapshot; each is then kept as a struct pull and run again from the start. */
 #pragma once
 
 #include "read_log.h"

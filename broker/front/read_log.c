@@ -1,6 +1,6 @@
-/* Maps and descriptors of the store's files; see read_log.h. The front's one thread; the catching of SIGBUS works in any.
- * The store may unlink a file that is mapped here: its pages live on until the last piece is sent; which files those are
- * stands in the interest page (read_low_pos), so that the store waits for a while. */
+/* Maps and descriptors of the store's files; see read_log.h. The front's one thread; the catching of SIGBUS works in
+ * any. The store may unlink a file that is mapped here: its pages live on until the last piece is sent; which files
+ * those are stands in the interest page (read_low_pos), so that the store waits for a while. */
 #include "read_log.h"
 
 #include <errno.h>
@@ -38,7 +38,7 @@ struct log_file {
     const uint8_t *data;
     size_t size;
     unsigned references;
-    uint64_t used; /* for the LRU */
+    uint64_t used;           /* for the LRU */
     size_t hot_from, hot_to; /* seen in the page cache lately, this turn */
     int64_t hot_turn_ms;
 };
@@ -140,7 +140,8 @@ void read_log_free(struct read_log *log)
     while (log->oldest)
         close_queue_file(log, log->oldest);
     struct log_file *file, *next;
-    HASH_ITER(hh, log->files, file, next) {
+    HASH_ITER(hh, log->files, file, next)
+    {
         file->references = 0;
         close_log_file(file);
     }
@@ -235,7 +236,8 @@ int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_
         return ret_cold->fd < 0 ? -EIO : -EAGAIN;
     }
     if (n < QUEUE_ENTRY_SIZE) {
-        /* Short: not the file that the queue table speaks of (the slot's queue was made anew). Open it again next time. */
+        /* Short: not the file that the queue table speaks of (the slot's queue was made anew). Open it again next time.
+         */
         close_queue_file(log, file);
         return n < 0 ? -EIO : -ENOENT;
     }
@@ -252,8 +254,8 @@ static void evict_log_file(struct read_log *log)
 {
     struct log_file *file, *next, *oldest = NULL;
     HASH_ITER(hh, log->files, file, next)
-        if (!file->references && (!oldest || file->used < oldest->used))
-            oldest = file;
+    if (!file->references && (!oldest || file->used < oldest->used))
+        oldest = file;
     if (oldest)
         close_log_file(oldest);
 }
@@ -300,7 +302,8 @@ static int get_log_file(struct read_log *log, int64_t pos, struct log_file **ret
     return 0;
 }
 
-/* Is [at, at + size) in the page cache? One mincore looks at a window ahead and is believed for the rest of the turn. */
+/* Is [at, at + size) in the page cache? One mincore looks at a window ahead and is believed for the rest of the turn.
+ */
 static bool is_hot(struct log_file *file, size_t at, size_t size)
 {
     int64_t now_ms = file->log->front->now_ms;
@@ -360,8 +363,8 @@ static void set_low_pos(struct read_log *log)
     int64_t low = INT64_MAX;
     struct log_file *file, *next;
     HASH_ITER(hh, log->files, file, next)
-        if (file->references && file->base_pos < low)
-            low = file->base_pos;
+    if (file->references && file->base_pos < low)
+        low = file->base_pos;
     if (log->front->interest)
         atomic_store_explicit(&log->front->interest->read_low_pos, low, memory_order_release);
 }
@@ -385,6 +388,6 @@ void read_log_tidy(struct read_log *log)
     int64_t min_pos = atomic_load_explicit(&log->front->queue_table->log_min_pos, memory_order_acquire);
     struct log_file *file, *next;
     HASH_ITER(hh, log->files, file, next)
-        if (!file->references && file->base_pos + (int64_t)file->size <= min_pos)
-            close_log_file(file);
+    if (!file->references && file->base_pos + (int64_t)file->size <= min_pos)
+        close_log_file(file);
 }

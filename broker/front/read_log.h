@@ -1,7 +1,7 @@
-/* Reading the store's files: commit log files mapped read-only, consume queue files through an LRU of descriptors. What is
- * below the watermarks of the queue table never changes, so the bytes go out as they lie. The loop never waits for a disk:
- * cold bytes are reported (-EAGAIN) and a helper brings them in. A page that the disk cannot give is an error here
- * (SIGBUS is caught), not a crash. */
+/* Reading the store's files: commit log files mapped read-only, consume queue files through an LRU of descriptors. What
+ * is below the watermarks of the queue table never changes, so the bytes go out as they lie. The loop never waits for a
+ * disk: cold bytes are reported (-EAGAIN) and a helper brings them in. A page that the disk cannot give is an error
+ * here (SIGBUS is caught), not a crash. */
 #pragma once
 
 #include "front.h"
@@ -34,13 +34,13 @@ struct cold_range {
 int read_log_new(struct front *front, struct read_log **ret_log);
 void read_log_free(struct read_log *log);
 
-/* Up to `count` entries from `offset` on: how many were read (≥ 1), -EAGAIN and a range if they are cold, -ENOENT if there
- * is no such file, -EIO. */
+/* Up to `count` entries from `offset` on: how many were read (≥ 1), -EAGAIN and a range if they are cold, -ENOENT if
+ * there is no such file, -EIO. */
 int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_t offset, unsigned count,
                      struct queue_entry *ret_entries, struct cold_range *ret_cold);
 
-/* A record of the commit log: its bytes, and its file (kept mapped until released). Checked: it lies in one file, and its
- * own size and magic are what a record has. `may_be_cold`: the caller has waited for it, so it is not asked again.
+/* A record of the commit log: its bytes, and its file (kept mapped until released). Checked: it lies in one file, and
+ * its own size and magic are what a record has. `may_be_cold`: the caller has waited for it, so it is not asked again.
  * -EAGAIN and a range if it is cold; -EBADMSG if it is no record; -ENOENT; -EIO. */
 int read_log_record(struct read_log *log, const struct queue_entry *entry, bool may_be_cold, struct log_file **ret_file,
                     const uint8_t **ret_data, struct cold_range *ret_cold);

@@ -1,5 +1,5 @@
-/* Answers: written straight into the connection's output queue, sent at the end of the turn. Also the taker of reply ring
- * records: each goes to the module that made the request (table by pending kind) or to the catalogue. */
+/* Answers: written straight into the connection's output queue, sent at the end of the turn. Also the taker of reply
+ * ring records: each goes to the module that made the request (table by pending kind) or to the catalogue. */
 #include "reply.h"
 
 #include <stdarg.h>

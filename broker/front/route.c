@@ -1,7 +1,7 @@
 /* From request code to handler. To find who serves a request, look it up in the table below. The front's one thread.
  *
- * Requests that read topics, groups or queues need a whole catalogue; while there is none (start, gap, new store) a copy
- * of the frame waits here. */
+ * Requests that read topics, groups or queues need a whole catalogue; while there is none (start, gap, new store) a
+ * copy of the frame waits here. */
 #include "route.h"
 
 #include <errno.h>

@@ -10,7 +10,8 @@ typedef int (*route_handler)(struct front *front, struct channel *channel, const
 
 int route_request(struct front *front, struct channel *channel, const struct frame *frame);
 
-/* Requests that must wait for a whole catalogue are kept here, whatever their code, and routed again when there is one. */
+/* Requests that must wait for a whole catalogue are kept here, whatever their code, and routed again when there is one.
+ */
 struct held_requests *held_requests_new(void);
 void held_requests_free(struct held_requests *held);
 /* -ENOSPC over the limit: the caller refuses. */

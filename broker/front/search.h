@@ -11,6 +11,7 @@ int search_earliest_time(struct front *front, struct channel *channel, const str
 
 /* The search itself; opens its own files, any thread. Store time of the message at an offset, or −1. */
 int64_t search_store_time(const struct front_config *config, const char *topic, int32_t queue_id, int64_t offset);
-/* In [min, max): lower = first message stored at or after `time_ms` (max if none), upper = last one stored at or before. */
+/* In [min, max): lower = first message stored at or after `time_ms` (max if none), upper = last one stored at or
+ * before. */
 int64_t search_offset(const struct front_config *config, const char *topic, int32_t queue_id, int64_t min, int64_t max,
                       int64_t time_ms, bool upper);

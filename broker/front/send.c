@@ -17,7 +17,7 @@
 enum { VERSION_MAX_RECONSUME_TIMES = 121 }; /* V3_4_9: older clients put nonsense into maxReconsumeTimes */
 
 /* V1 names in the order of the V2 letters a … m (n is the broker's name). */
-static const char *const v1_names[] = {"producerGroup", "topic",          "defaultTopic", "defaultTopicQueueNums",
+static const char *const v1_names[] = {"producerGroup", "topic",          "defaultTopic",  "defaultTopicQueueNums",
                                        "queueId",       "sysFlag",        "bornTimestamp", "flag",
                                        "properties",    "reconsumeTimes", "unitMode",      "maxReconsumeTimes",
                                        "batch"};
@@ -228,8 +228,7 @@ static char *put_hex(char *at, uint64_t value)
 }
 
 /* Offset message ids, comma-joined for a batch: its records lie one behind the other, in one log file. */
-static size_t put_ids(char *text, const struct front *front, const struct msg_send_answer *answer,
-                      const uint8_t *sizes)
+static size_t put_ids(char *text, const struct front *front, const struct msg_send_answer *answer, const uint8_t *sizes)
 {
     char *at = text;
     int64_t pos = answer->log_pos;

@@ -172,8 +172,8 @@ static bool put_replay(struct front *front, uint16_t kind)
     return true;
 }
 
-/* Tells a new store what only we know, in this order: what waited to be dropped, members, "that was all", and the question
- * for a catalogue. A full ring interrupts; the next turn goes on. */
+/* Tells a new store what only we know, in this order: what waited to be dropped, members, "that was all", and the
+ * question for a catalogue. A full ring interrupts; the next turn goes on. */
 static void tell_store(struct front *front)
 {
     struct store_link *link = front->link;

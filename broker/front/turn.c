@@ -1,5 +1,6 @@
-/* One turn of the front's loop, and its end. The order matters: sockets first, so that what they bring goes into the rings
- * with this turn's one publish and wake; answers after that; what answers and woken polls made is written last. */
+/* One turn of the front's loop, and its end. The order matters: sockets first, so that what they bring goes into the
+ * rings with this turn's one publish and wake; answers after that; what answers and woken polls made is written last.
+ */
 #include <sys/epoll.h>
 
 #include "base/clock.h"
@@ -29,9 +30,9 @@ void front_turn(struct front *front)
     /* Sending may let a throttled channel go on, and its requests are to be published too. */
     for (int i = 0; i < 4 && connections_flush(front); i++)
         store_link_publish(front);
-    if (front->stopping && (front->now_ms >= front->stop_deadline_ms ||
-                            (pending_count(front->pending) == 0 && helper_outstanding(front->helper) == 0 &&
-                             connections_drained(front))))
+    if (front->stopping &&
+        (front->now_ms >= front->stop_deadline_ms ||
+         (pending_count(front->pending) == 0 && helper_outstanding(front->helper) == 0 && connections_drained(front))))
         sd_event_exit(front->event, 0);
 }
 

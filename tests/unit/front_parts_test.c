@@ -1,5 +1,5 @@
-/* Parts of the front without a process: tokens of outstanding requests, tag filters, heartbeats, send headers, and pulls
- * over a small log and queue made by hand. */
+/* Parts of the front without a process: tokens of outstanding requests, tag filters, heartbeats, send headers, and
+ * pulls over a small log and queue made by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,11 +89,12 @@ static enum msg_refusal check_member(const struct member *member)
 static void test_heartbeat(void **state)
 {
     /* As C++ sends it: ordinals, numbers as texts, empty sets left out. */
-    const char *body = "{\"clientID\":\"c@1\",\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":1,\"messageModel\":0,"
-                       "\"consumeFromWhere\":\"CONSUME_FROM_TIMESTAMP\",\"subscriptionDataSet\":["
-                       "{\"topic\":\"T\",\"subString\":\"A\",\"subVersion\":\"17\"},"
-                       "{\"topic\":\"U\",\"subVersion\":18,\"expressionType\":\"SQL92\"}]}],"
-                       "\"heartbeatFingerprint\":5}";
+    const char *body =
+        "{\"clientID\":\"c@1\",\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":1,\"messageModel\":0,"
+        "\"consumeFromWhere\":\"CONSUME_FROM_TIMESTAMP\",\"subscriptionDataSet\":["
+        "{\"topic\":\"T\",\"subString\":\"A\",\"subVersion\":\"17\"},"
+        "{\"topic\":\"U\",\"subVersion\":18,\"expressionType\":\"SQL92\"}]}],"
+        "\"heartbeatFingerprint\":5}";
     struct heartbeat heartbeat;
     const char *error = NULL;
     assert_int_equal(heartbeat_parse(bytes_of(body), 77, 1, 333, &heartbeat, &error), 0);
@@ -138,8 +139,8 @@ static void add_field(struct frame *frame, const char *key, const char *value)
 
 static void test_send_header(void **state)
 {
-    static struct frame v2 = {.code = REQUEST_SEND_MESSAGE_V2, .version = 479}, v1 = {.code = REQUEST_SEND_MESSAGE,
-                                                                                      .version = 100};
+    static struct frame v2 = {.code = REQUEST_SEND_MESSAGE_V2, .version = 479},
+                        v1 = {.code = REQUEST_SEND_MESSAGE, .version = 100};
     struct send_header header;
     const char *field = NULL;
     add_field(&v2, "a", "PG");
@@ -243,10 +244,14 @@ static void test_lookup(void **state)
     assert_non_null(mkdtemp(folder));
     write_queue(folder);
     snprintf(log_folder, sizeof log_folder, "%s/commitlog", folder);
-    struct front front = {.config = {.store_root = folder, .commit_log_dir = log_folder, .commit_log_file_size = LOG_FILE,
-                                     .consume_queue_file_size = 6000000, .max_message_size = 4194304},
+    struct front front = {.config = {.store_root = folder,
+                                     .commit_log_dir = log_folder,
+                                     .commit_log_file_size = LOG_FILE,
+                                     .consume_queue_file_size = 6000000,
+                                     .max_message_size = 4194304},
                           .now_ms = 1};
-    front.queue_table = mmap(NULL, sizeof *front.queue_table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    front.queue_table =
+        mmap(NULL, sizeof *front.queue_table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(front.queue_table != MAP_FAILED);
     struct queue_slot *slot = &front.queue_table->slots[0];
     atomic_store(&slot->max_offset, MESSAGES);
@@ -315,8 +320,8 @@ static void test_lookup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_pending), cmocka_unit_test(test_filter),
-        cmocka_unit_test(test_heartbeat),   cmocka_unit_test(test_send_header), cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_numbers),   cmocka_unit_test(test_pending),     cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_heartbeat), cmocka_unit_test(test_send_header), cmocka_unit_test(test_lookup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

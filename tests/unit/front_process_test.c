@@ -34,8 +34,8 @@ struct client {
 
 static struct client client_connect(int port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                  .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
     struct client client = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     struct timeval limit = {.tv_sec = WAIT_MS / 1000};
     assert_true(client.fd >= 0);
@@ -118,26 +118,28 @@ static const struct bytes no_body = {NULL, 0};
 
 static int32_t ask_send(struct client *client, const char *queue, const char *properties, struct bytes body)
 {
-    return ask(client, REQUEST_SEND_MESSAGE_V2, 0, body, "a", "PG", "b", STAGE_TOPIC, "c", "TBW102", "d", "4", "e", queue,
-               "f", "0", "g", "1700000000000", "h", "0", "i", properties, "j", "0", "k", "false", "m", "false", NULL);
+    return ask(client, REQUEST_SEND_MESSAGE_V2, 0, body, "a", "PG", "b", STAGE_TOPIC, "c", "TBW102", "d", "4", "e",
+               queue, "f", "0", "g", "1700000000000", "h", "0", "i", properties, "j", "0", "k", "false", "m", "false",
+               NULL);
 }
 
 static int32_t ask_pull(struct client *client, const char *queue, const char *offset, const char *flags,
                         const char *suspend_ms)
 {
     return ask(client, REQUEST_PULL_MESSAGE, 0, no_body, "consumerGroup", "CG", "topic", STAGE_TOPIC, "queueId", queue,
-               "queueOffset", offset, "maxMsgNums", "32", "sysFlag", flags, "commitOffset", "3",
-               "suspendTimeoutMillis", suspend_ms, "subscription", "A || B", "subVersion", "1", NULL);
+               "queueOffset", offset, "maxMsgNums", "32", "sysFlag", flags, "commitOffset", "3", "suspendTimeoutMillis",
+               suspend_ms, "subscription", "A || B", "subVersion", "1", NULL);
 }
 
 static void heartbeat(struct client *client, const char *client_id, const char *expression)
 {
     char body[512];
-    int size = snprintf(body, sizeof body,
-                        "{\"clientID\":\"%s\",\"consumerDataSet\":[{\"groupName\":\"CG\",\"consumeType\":1,"
-                        "\"messageModel\":\"CLUSTERING\",\"subscriptionDataSet\":[{\"topic\":\"" STAGE_TOPIC
-                        "\",\"subString\":\"%s\",\"subVersion\":\"1\"}]}],\"producerDataSet\":[{\"groupName\":\"PG\"}]}",
-                        client_id, expression);
+    int size =
+        snprintf(body, sizeof body,
+                 "{\"clientID\":\"%s\",\"consumerDataSet\":[{\"groupName\":\"CG\",\"consumeType\":1,"
+                 "\"messageModel\":\"CLUSTERING\",\"subscriptionDataSet\":[{\"topic\":\"" STAGE_TOPIC
+                 "\",\"subString\":\"%s\",\"subVersion\":\"1\"}]}],\"producerDataSet\":[{\"groupName\":\"PG\"}]}",
+                 client_id, expression);
     int32_t opaque = ask(client, REQUEST_HEART_BEAT, 0, (struct bytes){(uint8_t *)body, (size_t)size}, NULL);
     struct frame frame = answer_to(client, opaque);
     assert_int_equal(frame.code, 0);
@@ -181,8 +183,8 @@ static void test_send_refused(void **state)
     assert_int_equal(frame.code, RESPONSE_SYSTEM_ERROR);
     assert_true(frame.remark.size > 0);
     assert_field(&frame, "TRACE_ON", "true");
-    frame = answer_to(&client, ask(&client, REQUEST_SEND_MESSAGE_V2, 0, bytes_of("b"), "a", "PG", "b", "nowhere", "e",
-                                   "0", NULL));
+    frame = answer_to(
+        &client, ask(&client, REQUEST_SEND_MESSAGE_V2, 0, bytes_of("b"), "a", "PG", "b", "nowhere", "e", "0", NULL));
     assert_int_equal(frame.code, RESPONSE_TOPIC_NOT_EXIST);
     frame = answer_to(&client, ask(&client, REQUEST_SEND_REPLY_MESSAGE, 0, bytes_of("b"), NULL));
     assert_int_equal(frame.code, RESPONSE_REQUEST_CODE_NOT_SUPPORTED);
@@ -205,7 +207,8 @@ static void test_batch_and_oneway(void **state)
         at[20] = (uint8_t)('x' + i);
     }
     unsigned before = stage_sends(stage);
-    ask(&client, REQUEST_SEND_MESSAGE_V2, FRAME_FLAG_ONEWAY, bytes_of("1way"), "a", "PG", "b", STAGE_TOPIC, "e", "3", NULL);
+    ask(&client, REQUEST_SEND_MESSAGE_V2, FRAME_FLAG_ONEWAY, bytes_of("1way"), "a", "PG", "b", STAGE_TOPIC, "e", "3",
+        NULL);
     struct frame frame =
         answer_to(&client, ask(&client, REQUEST_SEND_BATCH_MESSAGE, 0, (struct bytes){batch, sizeof batch}, "a", "PG",
                                "b", STAGE_TOPIC, "e", "3", "m", "true", NULL));
@@ -373,8 +376,8 @@ static void test_search(void **state)
     assert_int_equal(ask_offset(&client, REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, "1", "1021", "lower"), 3);
     assert_int_equal(ask_offset(&client, REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, "1", "1021", "UPPER"), 2);
     assert_int_equal(ask_offset(&client, REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, "1", "2000", "lower"), 6);
-    struct frame frame = answer_to(&client, ask(&client, REQUEST_GET_MAX_OFFSET, 0, no_body, "topic", "nowhere",
-                                                "queueId", "0", NULL));
+    struct frame frame =
+        answer_to(&client, ask(&client, REQUEST_GET_MAX_OFFSET, 0, no_body, "topic", "nowhere", "queueId", "0", NULL));
     assert_int_equal(frame.code, 0);
     assert_int_equal(number(&frame, "offset"), 0);
     close(client.fd);
@@ -383,18 +386,21 @@ static void test_search(void **state)
 static void test_offsets_and_locks(void **state)
 {
     struct client client = client_connect(stage_port(stage));
-    struct frame frame = answer_to(&client, ask(&client, REQUEST_UPDATE_CONSUMER_OFFSET, 0, no_body, "consumerGroup", "CG",
-                                                "topic", STAGE_TOPIC, "queueId", "0", "commitOffset", "41", NULL));
+    struct frame frame =
+        answer_to(&client, ask(&client, REQUEST_UPDATE_CONSUMER_OFFSET, 0, no_body, "consumerGroup", "CG", "topic",
+                               STAGE_TOPIC, "queueId", "0", "commitOffset", "41", NULL));
     assert_int_equal(frame.code, 0);
     frame = answer_to(&client, ask(&client, REQUEST_QUERY_CONSUMER_OFFSET, 0, no_body, "consumerGroup", "CG", "topic",
                                    STAGE_TOPIC, "queueId", "0", NULL));
     assert_int_equal(frame.code, 0);
     assert_int_equal(number(&frame, "offset"), 41);
-    struct bytes body = bytes_of("{\"clientId\":\"c1\",\"consumerGroup\":\"CG\",\"mqSet\":[{\"brokerName\":\"broker-s\","
-                                 "\"queueId\":2,\"topic\":\"" STAGE_TOPIC "\"}]}");
+    struct bytes body =
+        bytes_of("{\"clientId\":\"c1\",\"consumerGroup\":\"CG\",\"mqSet\":[{\"brokerName\":\"broker-s\","
+                 "\"queueId\":2,\"topic\":\"" STAGE_TOPIC "\"}]}");
     frame = answer_to(&client, ask(&client, REQUEST_LOCK_BATCH_MQ, 0, body, NULL));
     assert_int_equal(frame.code, 0);
-    const char *wanted = "{\"lockOKMQSet\":[{\"brokerName\":\"broker-s\",\"queueId\":2,\"topic\":\"" STAGE_TOPIC "\"}]}";
+    const char *wanted =
+        "{\"lockOKMQSet\":[{\"brokerName\":\"broker-s\",\"queueId\":2,\"topic\":\"" STAGE_TOPIC "\"}]}";
     assert_int_equal(frame.body.size, strlen(wanted));
     assert_memory_equal(frame.body.data, wanted, frame.body.size);
     frame = answer_to(&client, ask(&client, REQUEST_UNLOCK_BATCH_MQ, 0, body, NULL));
@@ -463,9 +469,9 @@ static void test_catalogue_gap(void **state)
     stage_make_gap(stage, "LateTopic");
     EVENTUALLY(stage_snapshots(stage) == snapshots + 1);
     assert_true(stage_counter(stage, COUNTER_CATALOGUE_GAPS) > 0);
-    struct frame frame = answer_to(&client, ask(&client, REQUEST_PULL_MESSAGE, 0, no_body, "consumerGroup", "G2", "topic",
-                                                "LateTopic", "queueId", "0", "queueOffset", "0", "sysFlag", "4",
-                                                "subscription", "*", NULL));
+    struct frame frame =
+        answer_to(&client, ask(&client, REQUEST_PULL_MESSAGE, 0, no_body, "consumerGroup", "G2", "topic", "LateTopic",
+                               "queueId", "0", "queueOffset", "0", "sysFlag", "4", "subscription", "*", NULL));
     assert_int_equal(frame.code, RESPONSE_PULL_NOT_FOUND);
     close(client.fd);
 }
@@ -473,11 +479,11 @@ static void test_catalogue_gap(void **state)
 static void test_bad_frames(void **state)
 {
     static const uint8_t bad[][16] = {
-        {0x01, 0x00, 0x00, 0x00, 0, 0, 0, 4},               /* larger than a frame may be */
-        {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},               /* negative */
-        {0, 0, 0, 8, 0, 0, 0, 9, 'x', 'x', 'x', 'x'},       /* header longer than the frame */
-        {0, 0, 0, 8, 0, 0, 0, 4, '{', '{', '{', '{'},       /* no JSON */
-        {0, 0, 0, 8, 5, 0, 0, 4, '{', '}', ' ', ' '},       /* unknown serialization */
+        {0x01, 0x00, 0x00, 0x00, 0, 0, 0, 4},         /* larger than a frame may be */
+        {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},         /* negative */
+        {0, 0, 0, 8, 0, 0, 0, 9, 'x', 'x', 'x', 'x'}, /* header longer than the frame */
+        {0, 0, 0, 8, 0, 0, 0, 4, '{', '{', '{', '{'}, /* no JSON */
+        {0, 0, 0, 8, 5, 0, 0, 4, '{', '}', ' ', ' '}, /* unknown serialization */
     };
     uint64_t before = stage_counter(stage, COUNTER_FRAMES_BAD);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -491,7 +497,8 @@ static void test_bad_frames(void **state)
     EVENTUALLY(stage_counter(stage, COUNTER_FRAMES_BAD) == before + sizeof bad / sizeof *bad);
 }
 
-/* Far more than the rings hold, sent without reading: back-pressure, and then every answer, in the order of one ring. */
+/* Far more than the rings hold, sent without reading: back-pressure, and then every answer, in the order of one ring.
+ */
 static void test_flood(void **state)
 {
     enum { COUNT = 200 };
@@ -559,14 +566,22 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_send),        cmocka_unit_test(test_send_refused),
-        cmocka_unit_test(test_batch_and_oneway), cmocka_unit_test(test_pull),
-        cmocka_unit_test(test_large_pull),  cmocka_unit_test(test_long_poll),
-        cmocka_unit_test(test_search),      cmocka_unit_test(test_offsets_and_locks),
-        cmocka_unit_test(test_members),     cmocka_unit_test(test_store_dies),
-        cmocka_unit_test(test_catalogue_gap), cmocka_unit_test(test_bad_frames),
-        cmocka_unit_test(test_cold_pull),   cmocka_unit_test(test_size_limit),
-        cmocka_unit_test(test_flood),       cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_send),
+        cmocka_unit_test(test_send_refused),
+        cmocka_unit_test(test_batch_and_oneway),
+        cmocka_unit_test(test_pull),
+        cmocka_unit_test(test_large_pull),
+        cmocka_unit_test(test_long_poll),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_offsets_and_locks),
+        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_store_dies),
+        cmocka_unit_test(test_catalogue_gap),
+        cmocka_unit_test(test_bad_frames),
+        cmocka_unit_test(test_cold_pull),
+        cmocka_unit_test(test_size_limit),
+        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -189,9 +189,13 @@ static void tell_topic(struct stage *stage, const char *name, uint32_t slot_base
 {
     size_t size = sizeof(struct msg_cat_topic) + 2 + strlen(name);
     struct msg_cat_topic *topic = reply(&stage->control_out, MSG_CAT_TOPIC, size);
-    *topic = (struct msg_cat_topic){.catalogue = next_number(stage), .read_queues = STAGE_QUEUES,
-                                    .write_queues = STAGE_QUEUES, .perm = 6, .slot_base = slot_base,
-                                    .slot_generation = 1, .slot_count = STAGE_QUEUES};
+    *topic = (struct msg_cat_topic){.catalogue = next_number(stage),
+                                    .read_queues = STAGE_QUEUES,
+                                    .write_queues = STAGE_QUEUES,
+                                    .perm = 6,
+                                    .slot_base = slot_base,
+                                    .slot_generation = 1,
+                                    .slot_count = STAGE_QUEUES};
     struct cursor cursor = cursor_over(topic + 1, size - sizeof *topic);
     cursor_put_string(&cursor, bytes_of(name));
 }
@@ -206,8 +210,8 @@ static void tell_member(struct stage *stage, const struct stage_member *member, 
         struct bytes topic = cursor_get_string(&in), expression = cursor_get_string(&in);
         size_t size = sizeof(struct msg_cat_subscription) + 6 + group.size + topic.size + expression.size;
         struct msg_cat_subscription *told = reply(&stage->control_out, MSG_CAT_SUBSCRIPTION, size);
-        *told = (struct msg_cat_subscription){.catalogue = next_number(stage), .version = version,
-                                              .expression_type = type};
+        *told =
+            (struct msg_cat_subscription){.catalogue = next_number(stage), .version = version, .expression_type = type};
         struct cursor cursor = cursor_over(told + 1, size - sizeof *told);
         cursor_put_string(&cursor, group);
         cursor_put_string(&cursor, topic);
@@ -215,7 +219,8 @@ static void tell_member(struct stage *stage, const struct stage_member *member, 
     }
     size_t size = sizeof(struct msg_cat_member) + 4 + client.size + group.size;
     struct msg_cat_member *told = reply(&stage->control_out, drop ? MSG_CAT_MEMBER_DROP : MSG_CAT_MEMBER, size);
-    *told = (struct msg_cat_member){.catalogue = next_number(stage), .connection = member->put.connection,
+    *told = (struct msg_cat_member){.catalogue = next_number(stage),
+                                    .connection = member->put.connection,
                                     .is_producer = member->put.is_producer,
                                     .message_model = member->put.message_model};
     struct cursor cursor = cursor_over(told + 1, size - sizeof *told);
@@ -226,7 +231,8 @@ static void tell_member(struct stage *stage, const struct stage_member *member, 
 static void snapshot(struct stage *stage)
 {
     stage->snapshots++;
-    *(struct msg_catalogue *)reply(&stage->control_out, MSG_CAT_BEGIN, sizeof(struct msg_catalogue)) = next_number(stage);
+    *(struct msg_catalogue *)reply(&stage->control_out, MSG_CAT_BEGIN, sizeof(struct msg_catalogue)) =
+        next_number(stage);
     tell_topic(stage, STAGE_TOPIC, 0);
     if (stage->extra_topic[0])
         tell_topic(stage, stage->extra_topic, 64);
@@ -319,7 +325,8 @@ static void take_send(struct stage *stage, const struct ring_view *view)
         for (const uint8_t *at = parts.body.data, *end = at + parts.body.size; at < end && count < 64;
              at += be32_load(at), count++) {
             uint32_t body_size = be32_load(at + 16);
-            struct bytes body = {at + 20, body_size}, properties = {at + 22 + body_size, be16_load(at + 20 + body_size)};
+            struct bytes body = {at + 20, body_size},
+                         properties = {at + 22 + body_size, be16_load(at + 20 + body_size)};
             sizes[count] = append(stage, &parts, properties, body, offset + count);
         }
     }
@@ -330,9 +337,13 @@ static void take_send(struct stage *stage, const struct ring_view *view)
     const char *tail = known ? "KEY0" : "no such topic";
     size_t tail_size = strlen(tail), sizes_size = count > 1 ? count * sizeof *sizes : 0;
     struct msg_send_answer *answer = reply(&stage->data_out, MSG_SEND_ANSWER, sizeof *answer + tail_size + sizes_size);
-    *answer = (struct msg_send_answer){.token = parts.send->token, .request_pos = view->record.pos,
-                                       .queue_offset = offset, .log_pos = log_pos, .code = known ? 0 : 17,
-                                       .queue_id = parts.send->queue_id, .count = count,
+    *answer = (struct msg_send_answer){.token = parts.send->token,
+                                       .request_pos = view->record.pos,
+                                       .queue_offset = offset,
+                                       .log_pos = log_pos,
+                                       .code = known ? 0 : 17,
+                                       .queue_id = parts.send->queue_id,
+                                       .count = count,
                                        .uniq_key_size = known ? (uint16_t)tail_size : 0,
                                        .remark_size = known ? 0 : (uint16_t)tail_size};
     memcpy(answer + 1, tail, tail_size);
@@ -350,7 +361,8 @@ static struct stage_member *member_at(struct stage *stage, const uint8_t *payloa
         if (!member->used)
             free_one = member;
         else if (member->size == size && memcmp(&member->put.connection, payload + 8, 9) == 0 &&
-                 memcmp(member->payload + sizeof member->put, payload + sizeof member->put, size - sizeof member->put) == 0)
+                 memcmp(member->payload + sizeof member->put, payload + sizeof member->put,
+                        size - sizeof member->put) == 0)
             return member;
     }
     return free_one;

@@ -1,6 +1,6 @@
-/* A stage for the real pintle-front: plays supervisor (memory, sockets, grants, bus) and a small store (one topic, its own
- * log and queue files in Apache's layout, catalogue) around a front process, so that the front can be tested alone, also in
- * what a real store does only at bad moments: die, answer twice, leave a gap in the catalogue. */
+/* A stage for the real pintle-front: plays supervisor (memory, sockets, grants, bus) and a small store (one topic, its
+ * own log and queue files in Apache's layout, catalogue) around a front process, so that the front can be tested alone,
+ * also in what a real store does only at bad moments: die, answer twice, leave a gap in the catalogue. */
 #pragma once
 
 #include <stdbool.h>
