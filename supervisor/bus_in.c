@@ -55,6 +55,8 @@ void bus_in_message(void *context, struct bytes peer, struct bytes message)
     struct supervisor *supervisor = context;
     char name[160];
     enum bus_msg_kind kind;
+    if (message.size == 0) /* the bus: it has connected; its hello follows */
+        return;
     snprintf(name, sizeof name, "%.*s", (int)(peer.size < sizeof name ? peer.size : sizeof name - 1), peer.data);
     struct worker *worker = supervisor_find_worker(supervisor, name);
     if (worker && message.size == 0)

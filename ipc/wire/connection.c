@@ -115,7 +115,7 @@ static int make_room(struct connection *connection)
         connection->in_start = 0;
         connection->in_end = used;
     }
-    return connection->in_end < connection->in_capacity ? 0 : -ENOBUFS;
+    return connection->in_end < connection->in_capacity ? 0 : -EAGAIN; /* full of whole frames: take them first */
 }
 
 ssize_t connection_fill(struct connection *connection)

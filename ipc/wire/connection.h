@@ -25,7 +25,7 @@ void connection_init(struct connection *connection, int fd);
 void connection_close(struct connection *connection);
 
 /* One read of what is there (at most the room of the buffer, 64 KiB or the frame under way). > 0; 0 = end of stream;
- * -EAGAIN; -errno. */
+ * -EAGAIN (also when the buffer is full of whole frames that were not consumed); -errno. */
 ssize_t connection_fill(struct connection *connection);
 /* Next frame in the buffer. It points into the buffer and is valid until connection_consume. */
 enum frame_result connection_next(struct connection *connection, struct frame *ret_frame);
