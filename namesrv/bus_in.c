@@ -1,7 +1,7 @@
-/* Registrations, heartbeats and farewells of this host's stores. A store that connects (the bus says so by an empty message)
- * and one whose heartbeat shows that something is missing here is asked for its whole table; so a name server that starts
- * is whole as soon as its stores have connected. Runs in the name server. A message that does not decode is logged and
- * passed over. */
+/* Registrations, heartbeats and farewells of this host's stores. A store that connects (the bus says so by an empty
+ * message) and one whose heartbeat shows that something is missing here is asked for its whole table; so a name server
+ * that starts is whole as soon as its stores have connected. Runs in the name server. A message that does not decode is
+ * logged and passed over. */
 #include "bus_in.h"
 
 #include <errno.h>
@@ -37,10 +37,10 @@ static int take_registration(struct namesrv *namesrv, struct bytes message, enum
     *ret_answer = route_table_register(namesrv->routes, &registration, clock_monotonic_ms());
     board_add(namesrv->board, COUNTER_REGISTRATIONS, 1);
     if (*ret_answer == ROUTE_IGNORED)
-        log_warning("broker %.*s id %" PRId64 " at %.*s is not taken: the id belongs to another address with a newer state",
-                    (int)registration.broker_name.size, (const char *)registration.broker_name.data,
-                    registration.broker_id, (int)registration.broker_addr.size,
-                    (const char *)registration.broker_addr.data);
+        log_warning(
+            "broker %.*s id %" PRId64 " at %.*s is not taken: the id belongs to another address with a newer state",
+            (int)registration.broker_name.size, (const char *)registration.broker_name.data, registration.broker_id,
+            (int)registration.broker_addr.size, (const char *)registration.broker_addr.data);
     else if (is_new && *ret_answer == ROUTE_OK)
         log_info("broker %.*s registered with %u topics", (int)registration.broker_name.size,
                  (const char *)registration.broker_name.data, registration.topic_count);

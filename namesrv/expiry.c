@@ -1,6 +1,7 @@
-/* Once per second: brokers whose heartbeats have stopped (their registration says how long they may be silent) leave the
- * table. A store that ends says so itself, so this is for one that hangs or was killed for good. If this process slept
- * (stopped, or the machine was), nobody could be heard meanwhile and that time does not count. Runs in the name server. */
+/* Once per second: brokers whose heartbeats have stopped (their registration says how long they may be silent) leave
+ * the table. A store that ends says so itself, so this is for one that hangs or was killed for good. If this process
+ * slept (stopped, or the machine was), nobody could be heard meanwhile and that time does not count. Runs in the name
+ * server. */
 #include "expiry.h"
 
 #include <time.h>

@@ -1,7 +1,7 @@
-/* Accepts, reads frames, writes answers; everything on the one sd-event loop, a turn of a connection reads at most one buffer.
- * Runs in the name server. A client is foreign: a bad frame closes its connection, one that does not take its answers is
- * not read any further, one that is silent for two minutes is closed (clients ask every 30 s). Out of descriptors clients
- * are refused; SPARE_DESCRIPTORS are kept for the bus, because libzmq aborts without. */
+/* Accepts, reads frames, writes answers; everything on the one sd-event loop, a turn of a connection reads at most one
+ * buffer. Runs in the name server. A client is foreign: a bad frame closes its connection, one that does not take its
+ * answers is not read any further, one that is silent for two minutes is closed (clients ask every 30 s). Out of
+ * descriptors clients are refused; SPARE_DESCRIPTORS are kept for the bus, because libzmq aborts without. */
 #include "listener.h"
 
 #include <arpa/inet.h>
@@ -103,7 +103,7 @@ static int work(struct client *client)
     } while (true);
     if (r < 0)
         return r;
-    return sd_event_source_set_io_events(client->io, r == 0 ? EPOLLIN
+    return sd_event_source_set_io_events(client->io, r == 0                                       ? EPOLLIN
                                                      : client->connection.out_size < OUT_SIZE_MAX ? EPOLLIN | EPOLLOUT
                                                                                                   : EPOLLOUT);
 }

@@ -1,7 +1,7 @@
-/* pintle-namesrv: tells clients which broker has which topic. Started by the supervisor: receives its grants, connects the
- * bus, serves until it is told to stop or nobody will come back (life line). Keeps nothing on disk: its table comes from
- * the stores' registrations and is whole again in milliseconds after a restart. A failed start is fatal with one line;
- * later only what makes this process inconsistent is. */
+/* pintle-namesrv: tells clients which broker has which topic. Started by the supervisor: receives its grants, connects
+ * the bus, serves until it is told to stop or nobody will come back (life line). Keeps nothing on disk: its table comes
+ * from the stores' registrations and is whole again in milliseconds after a restart. A failed start is fatal with one
+ * line; later only what makes this process inconsistent is. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -208,8 +208,8 @@ static int build(struct namesrv *namesrv, struct start *start)
     r = bus_bind(namesrv->event, namesrv->runtime_dir, endpoint, bus_in_message, namesrv, &namesrv->store_bus);
     if (r < 0)
         return r;
-    r = bus_connect(namesrv->event, namesrv->runtime_dir, CONTRACT_BUS_SUPERVISOR, namesrv->worker, on_supervisor, namesrv,
-                    &namesrv->supervisor_bus);
+    r = bus_connect(namesrv->event, namesrv->runtime_dir, CONTRACT_BUS_SUPERVISOR, namesrv->worker, on_supervisor,
+                    namesrv, &namesrv->supervisor_bus);
     if (r < 0)
         return r;
     return listener_start(namesrv, TAKE_FD(start->listen), &namesrv->listener);

@@ -10,14 +10,14 @@
 struct listener;
 
 struct namesrv {
-    const char *worker;      /* "namesrv namesrv-a" */
+    const char *worker; /* "namesrv namesrv-a" */
     const char *runtime_dir;
     uint64_t generation;
-    char *name;              /* of the bus endpoint: pintle.name */
+    char *name; /* of the bus endpoint: pintle.name */
     sd_event *event;
     struct board *board;
     struct bus *supervisor_bus;
-    struct bus *store_bus;   /* ROUTER */
+    struct bus *store_bus; /* ROUTER */
     struct listener *listener;
     struct route_table *routes;
 };

@@ -1,6 +1,6 @@
-/* Route, cluster and topic list queries (remoting facts 2.1, 2.3). The bodies are what Apache's name server writes, key order
- * and all: clients parse them with anything from fastjson to eval. Runs in the name server; requests are foreign, what they
- * ask for is only looked up. A code that is not in the table is refused by name and the connection lives. */
+/* Route, cluster and topic list queries (remoting facts 2.1, 2.3). The bodies are what Apache's name server writes, key
+ * order and all: clients parse them with anything from fastjson to eval. Runs in the name server; requests are foreign,
+ * what they ask for is only looked up. A code that is not in the table is refused by name and the connection lives. */
 #include "query.h"
 
 #include <inttypes.h>
@@ -27,7 +27,8 @@ static void answer(struct query *query, enum response_code code, const char *rem
     size_t bound = frame_write_bound(remark_bytes.size, 0);
     if (query->frame->flag & FRAME_FLAG_ONEWAY)
         return;
-    frame_write_response(&writer, connection_reserve(connection, bound), bound, code, query->frame->opaque, remark_bytes);
+    frame_write_response(&writer, connection_reserve(connection, bound), bound, code, query->frame->opaque,
+                         remark_bytes);
     ssize_t size = frame_write_finish(&writer, body.size);
     if (size < 0) { /* a table of more than 16 MiB */
         answer(query, RESPONSE_SYSTEM_ERROR, "the answer is too large for a frame", (struct bytes){NULL, 0});
@@ -245,7 +246,8 @@ static void refuse_code(struct query *query)
     refuse(query, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, remark);
 }
 
-void query_take(struct namesrv *namesrv, struct connection *connection, const struct frame *frame, struct bytes own_host)
+void query_take(struct namesrv *namesrv, struct connection *connection, const struct frame *frame,
+                struct bytes own_host)
 {
     static const struct {
         int32_t code;

@@ -1,7 +1,7 @@
-/* The rules of Apache's RouteInfoManager (remoting facts 2.5) without acting masters. Differences: the first registration
- * must be a whole table (the asker sends it at once), a whole table also takes away what it does not name, and a changed
- * topic whose data version does not follow the last one means that something was missed. Runs in the name server, one
- * thread; owns all its texts. Out of memory is fatal. */
+/* The rules of Apache's RouteInfoManager (remoting facts 2.5) without acting masters. Differences: the first
+ * registration must be a whole table (the asker sends it at once), a whole table also takes away what it does not name,
+ * and a changed topic whose data version does not follow the last one means that something was missed. Runs in the name
+ * server, one thread; owns all its texts. Out of memory is fatal. */
 #include "route_table.h"
 
 #include <stdio.h>
@@ -70,10 +70,10 @@ void route_table_free(struct route_table *table)
         return;
     struct route_topic *topic, *next_topic;
     HASH_ITER(hh, table->topics, topic, next_topic)
-        topic_free(table, topic);
+    topic_free(table, topic);
     struct route_broker *broker, *next_broker;
     HASH_ITER(hh, table->brokers, broker, next_broker)
-        broker_free(table, broker);
+    broker_free(table, broker);
     free(table);
 }
 
@@ -126,7 +126,8 @@ static struct route_member *add_member(struct route_broker *broker, int64_t id)
     unsigned at = broker->member_count++;
     for (; at > 0 && broker->members[at - 1].id > id; at--)
         broker->members[at] = broker->members[at - 1];
-    broker->members[at] = (struct route_member){.id = id, .addr = copy((struct bytes){0}), .ha_addr = copy((struct bytes){0})};
+    broker->members[at] =
+        (struct route_member){.id = id, .addr = copy((struct bytes){0}), .ha_addr = copy((struct bytes){0})};
     return &broker->members[at];
 }
 
@@ -152,11 +153,11 @@ static void delete_queues_of(struct route_table *table, const struct route_broke
 {
     struct route_topic *topic, *next;
     HASH_ITER(hh, table->topics, topic, next)
-        for (unsigned i = 0; i < topic->queue_count; i++)
-            if (topic->queues[i].broker == broker && (mark == 0 || topic->queues[i].mark != mark)) {
-                delete_queue(table, topic, i);
-                break; /* a broker is in a topic once, and the topic may be gone */
-            }
+    for (unsigned i = 0; i < topic->queue_count; i++)
+        if (topic->queues[i].broker == broker && (mark == 0 || topic->queues[i].mark != mark)) {
+            delete_queue(table, topic, i);
+            break; /* a broker is in a topic once, and the topic may be gone */
+        }
 }
 
 static void remove_member(struct route_table *table, struct route_broker *broker, struct route_member *member)
@@ -235,7 +236,8 @@ enum route_answer route_table_register(struct route_table *table, const struct b
     replace(&member->addr, registration->broker_addr);
     replace(&member->ha_addr, registration->ha_addr);
     member->last_ms = now_ms;
-    member->timeout_ms = registration->heartbeat_timeout_ms > 0 ? registration->heartbeat_timeout_ms : TIMEOUT_DEFAULT_MS;
+    member->timeout_ms =
+        registration->heartbeat_timeout_ms > 0 ? registration->heartbeat_timeout_ms : TIMEOUT_DEFAULT_MS;
     if (!is_missing_some)
         member->version = registration->version; /* else the old one stays, so that a heartbeat asks again too */
     if (registration->broker_id == 0) {
@@ -248,7 +250,8 @@ enum route_answer route_table_register(struct route_table *table, const struct b
     return is_missing_some ? ROUTE_ASK_WHOLE : ROUTE_OK;
 }
 
-enum route_answer route_table_heartbeat(struct route_table *table, const struct bus_heartbeat *heartbeat, int64_t now_ms)
+enum route_answer route_table_heartbeat(struct route_table *table, const struct bus_heartbeat *heartbeat,
+                                        int64_t now_ms)
 {
     struct route_broker *broker = find_broker(table, heartbeat->broker_name);
     struct route_member *member = broker ? find_member(broker, heartbeat->broker_id) : NULL;
@@ -274,15 +277,15 @@ bool route_table_expire(struct route_table *table, int64_t now_ms, char *ret_tex
 {
     struct route_broker *broker, *next;
     HASH_ITER(hh, table->brokers, broker, next)
-        for (unsigned i = 0; i < broker->member_count; i++) {
-            struct route_member *member = &broker->members[i];
-            if (now_ms - member->last_ms <= member->timeout_ms)
-                continue;
-            snprintf(ret_text, text_size, "%s id %lld at %s, silent for %lld ms", (const char *)broker->name.data,
-                     (long long)member->id, (const char *)member->addr.data, (long long)(now_ms - member->last_ms));
-            remove_member(table, broker, member);
-            return true;
-        }
+    for (unsigned i = 0; i < broker->member_count; i++) {
+        struct route_member *member = &broker->members[i];
+        if (now_ms - member->last_ms <= member->timeout_ms)
+            continue;
+        snprintf(ret_text, text_size, "%s id %lld at %s, silent for %lld ms", (const char *)broker->name.data,
+                 (long long)member->id, (const char *)member->addr.data, (long long)(now_ms - member->last_ms));
+        remove_member(table, broker, member);
+        return true;
+    }
     return false;
 }
 
@@ -290,6 +293,6 @@ void route_table_forgive(struct route_table *table, int64_t slept_ms)
 {
     struct route_broker *broker, *next;
     HASH_ITER(hh, table->brokers, broker, next)
-        for (unsigned i = 0; i < broker->member_count; i++)
-            broker->members[i].last_ms += slept_ms;
+    for (unsigned i = 0; i < broker->member_count; i++)
+        broker->members[i].last_ms += slept_ms;
 }

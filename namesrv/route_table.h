@@ -54,11 +54,12 @@ void route_table_free(struct route_table *table);
 
 enum route_answer route_table_register(struct route_table *table, const struct bus_registration *registration,
                                        int64_t now_ms);
-enum route_answer route_table_heartbeat(struct route_table *table, const struct bus_heartbeat *heartbeat, int64_t now_ms);
+enum route_answer route_table_heartbeat(struct route_table *table, const struct bus_heartbeat *heartbeat,
+                                        int64_t now_ms);
 /* True if it was there. The name leaves its cluster and all topics with its last member. */
 bool route_table_unregister(struct route_table *table, const struct bus_heartbeat *who);
-/* Removes one member that was silent for longer than its time; its names are copied (cut to size) for the log. False: no
- * more. */
+/* Removes one member that was silent for longer than its time; its names are copied (cut to size) for the log. False:
+ * no more. */
 bool route_table_expire(struct route_table *table, int64_t now_ms, char *ret_text, size_t text_size);
 /* We slept ourselves for this long: nobody could be heard. */
 void route_table_forgive(struct route_table *table, int64_t slept_ms);

@@ -1,11 +1,11 @@
-/* ZeroMQ sockets in an sd-event loop. Every process but the fronts' clients runs it: the supervisor and each name server
- * bind a ROUTER, workers and stores connect DEALERs. One thread of ours and one of libzmq per process, whatever the number of
- * sockets. Messages are not looked at here.
+/* ZeroMQ sockets in an sd-event loop. The supervisor and each name
+ * server bind a ROUTER, workers and stores connect DEALERs. One thread of ours and one of libzmq per process, whatever
+ * the number of sockets. Messages are not looked at here.
  *
- * The descriptor of a ZeroMQ socket is edge-triggered and any call on the socket may swallow the edge. So the io callback
- * is only a hint: a prepare callback, which sd-event runs before each sleep, asks for ZMQ_EVENTS, and if there is something
- * switches on a defer source that receives. Only RECEIVE_MAX messages per turn, so that a talkative peer does not starve the
- * process.
+ * The descriptor of a ZeroMQ socket is edge-triggered and any call on the socket may swallow the edge. So the io
+ * callback is only a hint: a prepare callback, which sd-event runs before each sleep, asks for ZMQ_EVENTS, and if there
+ * is something switches on a defer source that receives. Only RECEIVE_MAX messages per turn, so that a talkative peer
+ * does not starve the process.
  *
  * libzmq aborts the process when it gets no descriptor (EMFILE): the soft limit is raised to the hard one. */
 #include "bus/bus.h"
@@ -46,8 +46,8 @@ struct bus {
     bool in_handler, freed; /* a handler may free its own bus */
 };
 
-/* One context per process. Locks of endpoints are held until it ends, because only then has its thread removed the socket
- * files: a successor that binds earlier would lose its own file. */
+/* One context per process. Locks of endpoints are held until it ends, because only then has its thread removed the
+ * socket files: a successor that binds earlier would lose its own file. */
 static struct {
     void *context;
     unsigned buses;
@@ -102,7 +102,7 @@ static int lock_endpoint(const char *runtime_dir, const char *endpoint)
     return 0;
 }
 
-/* A link `/tmp/pintle-UID-HASH/d` to the folder; the folder in between is ours alone, so nobody can exchange the link. */
+/* A link `/tmp/pintle-UID-HASH/d` to the folder; the folder in between is ours, so nobody can exchange the link. */
 static int short_folder(const char *runtime_dir, char *ret_path, size_t size)
 {
     PN_FREE char *real = realpath(runtime_dir, NULL);

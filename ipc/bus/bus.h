@@ -1,8 +1,9 @@
 /* Bus: ZeroMQ sockets for metadata between processes of one host, inside an sd-event loop. Never leaves the host
- * (ipc:// in the 0700 runtime folder). Nothing that must arrive depends on it: a peer tells its state again after hello.
+ * (ipc:// in the 0700 runtime folder). Nothing that must arrive depends on it: a peer tells its state again after
+ * hello.
  *
- * ZMQ_FD is edge-triggered: after every zmq call and before every sleep (an sd-event prepare callback) ZMQ_EVENTS is read
- * and messages are received until EAGAIN, bounded per turn. This module is the only one that knows. One thread. */
+ * ZMQ_FD is edge-triggered: after every zmq call and before every sleep (an sd-event prepare callback) ZMQ_EVENTS is
+ * read and messages are received until EAGAIN, bounded per turn. This module is the only one that knows. One thread. */
 #pragma once
 
 #include <stddef.h>
@@ -12,14 +13,14 @@
 
 struct bus;
 
-/* `peer` is the sender's identity (ROUTER) or empty (DEALER). The bytes are valid during the call. Each time a peer connects
- * (also again, after either side's restart) a ROUTER's handler gets an empty message from it: from then on it can be written
- * to. A handler may free its own bus. */
+/* `peer` is the sender's identity (ROUTER) or empty (DEALER). The bytes are valid during the call. Each time a peer
+ * connects (also again, after either side's restart) a ROUTER's handler gets an empty message from it: from then on it
+ * can be written to. A handler may free its own bus. */
 typedef void (*bus_handler)(void *context, struct bytes peer, struct bytes message);
 
-/* The endpoint is a file name in the runtime folder; a folder whose path is too long for a Unix socket (107 bytes) gets a
- * short link in /tmp owned by us. -EADDRINUSE if another process holds the path's lock; it is given up when the process has
- * freed its last bus. Call after exec only: libzmq keeps a thread. */
+/* The endpoint is a file name in the runtime folder; a folder whose path is too long for a Unix socket (107 bytes) gets
+ * a short link in /tmp owned by us. -EADDRINUSE if another process holds the path's lock; it is given up when the
+ * process has freed its last bus. Call after exec only: libzmq keeps a thread. */
 int bus_bind(sd_event *event, const char *runtime_dir, const char *endpoint, bus_handler handler, void *context,
              struct bus **ret_bus);
 int bus_connect(sd_event *event, const char *runtime_dir, const char *endpoint, const char *identity,

@@ -1,7 +1,7 @@
-/* Bus messages as msgpack arrays [kind, version, fields…]. Encoders and decoders stand side by side and in the order of the
- * fields. Every process with a bus runs this. A peer is a process of ours, but a front or name server parses foreign bytes
- * and may have been taken over: a message is walked once with bounds before msgpack-c allocates for what it claims to hold.
- * A newer peer may send more fields; they are passed over. */
+/* Bus messages as msgpack arrays [kind, version, fields…]. Encoders and decoders stand side by side and in the order of
+ * the fields. Every process with a bus runs this. A peer is a process of ours, but a front or name server parses
+ * foreign bytes and may have been taken over: a message is walked once with bounds before msgpack-c allocates for what
+ * it claims to hold. A newer peer may send more fields; they are passed over. */
 #include "bus/bus_msg.h"
 
 #include <errno.h>
@@ -238,7 +238,8 @@ static const msgpack_object *get(struct reader *r, int type)
 static struct bytes get_string(struct reader *r)
 {
     const msgpack_object *object = get(r, MSGPACK_OBJECT_STR);
-    return object ? (struct bytes){(const uint8_t *)object->via.str.ptr, object->via.str.size} : (struct bytes){NULL, 0};
+    return object ? (struct bytes){(const uint8_t *)object->via.str.ptr, object->via.str.size}
+                  : (struct bytes){NULL, 0};
 }
 
 static uint64_t get_u64(struct reader *r)

@@ -10,17 +10,17 @@
 #define BUS_MSG_VERSION 1
 
 enum bus_msg_kind {
-    BUS_HELLO = 1,   /* worker → supervisor: first word after the grants */
-    BUS_READY,       /* worker → supervisor: serves */
-    BUS_STATUS,      /* worker → supervisor: one line for people (recovery progress, …) */
-    BUS_FAILED,      /* worker → supervisor: cannot serve; exit code and one line */
-    BUS_STOP,        /* supervisor → worker: drain, flush, end */
-    BUS_RELOAD,      /* supervisor → worker */
-    BUS_REGISTER,    /* store → name server: whole table or changed topics */
-    BUS_UNREGISTER,  /* store → name server: this broker stops */
-    BUS_HEARTBEAT,   /* store → name server, each second: alive, and the data version it should have */
+    BUS_HELLO = 1,      /* worker → supervisor: first word after the grants */
+    BUS_READY,          /* worker → supervisor: serves */
+    BUS_STATUS,         /* worker → supervisor: one line for people (recovery progress, …) */
+    BUS_FAILED,         /* worker → supervisor: cannot serve; exit code and one line */
+    BUS_STOP,           /* supervisor → worker: drain, flush, end */
+    BUS_RELOAD,         /* supervisor → worker */
+    BUS_REGISTER,       /* store → name server: whole table or changed topics */
+    BUS_UNREGISTER,     /* store → name server: this broker stops */
+    BUS_HEARTBEAT,      /* store → name server, each second: alive, and the data version it should have */
     BUS_REGISTER_AGAIN, /* name server → store: I do not know you or not this version; send the whole table */
-    BUS_NAMESRV_HELLO, /* store → name server, on connect, so that a ROUTER learns its identity */
+    BUS_NAMESRV_HELLO,  /* store → name server, on connect, so that a ROUTER learns its identity */
 };
 
 struct bus_hello {
@@ -45,7 +45,8 @@ struct bus_topic {
 };
 
 struct bus_registration {
-    struct bytes cluster, broker_name, broker_addr, ha_addr; /* addresses "ip:port"; "" host part = name server decides */
+    struct bytes cluster, broker_name, broker_addr,
+        ha_addr; /* addresses "ip:port"; "" host part = name server decides */
     int64_t broker_id;
     int64_t heartbeat_timeout_ms;
     struct bus_data_version version;

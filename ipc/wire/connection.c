@@ -1,9 +1,10 @@
-/* A connection's two buffers. Input: one contiguous buffer of 64 KiB, or of exactly the frame under way if that is larger;
- * freed when empty. Output: a list of pieces, owned chunks and foreign bytes (mapped log pages), sent with writev.
+/* A connection's two buffers. Input: one contiguous buffer of 64 KiB, or of exactly the frame under way if that is
+ * larger; freed when empty. Output: a list of pieces, owned chunks and foreign bytes (mapped log pages), sent with
+ * writev.
  *
- * A busy connection empties its buffers many times per second and an idle one should cost nothing, so each thread keeps one
- * spare input buffer and one spare chunk. Runs in front and name server. Peers are foreign: their frame length only ever
- * sizes a buffer up to FRAME_SIZE_MAX, untouched pages of which cost nothing. */
+ * A busy connection empties its buffers many times per second and an idle one should cost nothing, so each thread keeps
+ * one spare input buffer and one spare chunk. Runs in front and name server. Peers are foreign: their frame length only
+ * ever sizes a buffer up to FRAME_SIZE_MAX, untouched pages of which cost nothing. */
 #include "wire/connection.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 
 enum {
     IN_CAPACITY = 65536,
-    IN_ROOM_LEAST = 8192,  /* less room than this behind the data: move it to the front first */
+    IN_ROOM_LEAST = 8192, /* less room than this behind the data: move it to the front first */
     CHUNK_CAPACITY = 16384,
     PARTS_MAX = 64,
 };
@@ -197,8 +198,8 @@ void connection_commit(struct connection *connection, size_t size)
     connection->out_size += size;
 }
 
-int connection_add_foreign(struct connection *connection, const void *data, size_t size,
-                           void (*release)(void *context), void *context)
+int connection_add_foreign(struct connection *connection, const void *data, size_t size, void (*release)(void *context),
+                           void *context)
 {
     struct connection_piece *piece = malloc(sizeof *piece);
     if (!piece)

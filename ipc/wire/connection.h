@@ -1,6 +1,6 @@
-/* Connection: a stream with an input buffer that yields frames and an output queue of owned and foreign pieces. Knows no
- * request code and no event loop: its owner watches the descriptor and calls fill, next, flush. One thread. Buffers of an
- * idle connection cost nothing: they are freed when empty. */
+/* Connection: a stream with an input buffer that yields frames and an output queue of owned and foreign pieces. Knows
+ * no request code and no event loop: its owner watches the descriptor and calls fill, next, flush. One thread. Buffers
+ * of an idle connection cost nothing: they are freed when empty. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,7 +35,7 @@ void connection_consume(struct connection *connection, const struct frame *frame
 uint8_t *connection_reserve(struct connection *connection, size_t size);
 void connection_commit(struct connection *connection, size_t size);
 /* Foreign bytes (a mapped log file): not copied; `release` (may be NULL) is called once, sent or not. */
-int connection_add_foreign(struct connection *connection, const void *data, size_t size,
-                           void (*release)(void *context), void *context);
+int connection_add_foreign(struct connection *connection, const void *data, size_t size, void (*release)(void *context),
+                           void *context);
 /* Sends what it can with writev. 0: all sent; 1: the rest waits for EPOLLOUT; -errno: close. */
 int connection_flush(struct connection *connection);

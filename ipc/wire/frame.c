@@ -1,6 +1,6 @@
-/* Reads frames: length, header kind, header by one of the two readers, body. Runs in front, name server and in clients of
- * our own; the caller owns the buffer and a parsed frame points into it. Every byte is foreign: whatever is not whole and
- * well formed is FRAME_MORE or FRAME_BAD, nothing here is fatal and nothing allocates. */
+/* Reads frames: length, header kind, header by one of the two readers, body. Runs in front, name server and in clients
+ * of our own; the caller owns the buffer and a parsed frame points into it. Every byte is foreign: whatever is not
+ * whole and well formed is FRAME_MORE or FRAME_BAD, nothing here is fatal and nothing allocates. */
 #include "wire/frame.h"
 
 #include <errno.h>
@@ -14,7 +14,8 @@ enum {
 };
 
 static const char *const language_names[HEADER_LANGUAGE_COUNT] = {
-    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST", "NODE_JS",
+    "JAVA",  "CPP",  "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY",
+    "OTHER", "HTTP", "GO",     "PHP",    "OMS",    "RUST",   "NODE_JS",
 };
 
 uint8_t header_language(struct bytes name)
@@ -38,7 +39,8 @@ int header_integer(struct bytes text, int64_t *ret_value)
     int64_t value = 0; /* kept negative: its range is the larger one */
     for (; i < text.size; i++) {
         unsigned digit = (unsigned)text.data[i] - '0';
-        if (digit > 9 || __builtin_mul_overflow(value, 10, &value) || __builtin_sub_overflow(value, (int64_t)digit, &value))
+        if (digit > 9 || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_sub_overflow(value, (int64_t)digit, &value))
             return -EINVAL;
     }
     if (!negative && value == INT64_MIN)

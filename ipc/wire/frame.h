@@ -1,7 +1,7 @@
 /* Frames of the RocketMQ remoting protocol (remoting facts 1.1–1.4; Apache remoting/RemotingCommand, NettyDecoder):
- * i32 length, u8 header serialization, u24 header length, header, body; big-endian. Reads JSON and ROCKETMQ headers, writes
- * strict JSON (type 0, every extFields value a string). Used where foreign bytes are parsed: front, name server, and by
- * clients of our own. No allocation per frame: a parsed frame points into the caller's buffer. */
+ * i32 length, u8 header serialization, u24 header length, header, body; big-endian. Reads JSON and ROCKETMQ headers,
+ * writes strict JSON (type 0, every extFields value a string). Used where foreign bytes are parsed: front, name server,
+ * and by clients of our own. No allocation per frame: a parsed frame points into the caller's buffer. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,10 +37,10 @@ struct frame {
 };
 
 enum frame_result {
-    FRAME_MORE,  /* not whole yet */
+    FRAME_MORE, /* not whole yet */
     FRAME_OK,
-    FRAME_SKIP,  /* empty header or `[]`: pass over total_size bytes, the connection lives */
-    FRAME_BAD,   /* close the connection */
+    FRAME_SKIP, /* empty header or `[]`: pass over total_size bytes, the connection lives */
+    FRAME_BAD,  /* close the connection */
 };
 
 /* Parses the first frame in `data`. Escapes in header strings are undone in place, so a frame is parsed once. */
@@ -73,8 +73,8 @@ void frame_write_request(struct frame_writer *writer, uint8_t *buffer, size_t si
 void frame_write_text(struct frame_writer *writer, const char *key, struct bytes value);
 void frame_write_i64(struct frame_writer *writer, const char *key, int64_t value);
 void frame_write_bool(struct frame_writer *writer, const char *key, bool value);
-/* `"extFields":{}` where the client wants the map but no field was written (an answer to QUERY_CONSUMER_OFFSET that found
- * nothing); has no effect after a field. Without it and without fields the key is left out. */
+/* `"extFields":{}` where the client wants the map but no field was written (an answer to QUERY_CONSUMER_OFFSET that
+ * found nothing); has no effect after a field. Without it and without fields the key is left out. */
 void frame_write_empty_fields(struct frame_writer *writer);
 /* Returns the size of the frame without its body, -ENOBUFS (buffer too small) or -EMSGSIZE (over FRAME_SIZE_MAX). */
 ssize_t frame_write_finish(struct frame_writer *writer, size_t body_size);

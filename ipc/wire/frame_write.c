@@ -1,14 +1,14 @@
 /* Writes frames with a strict JSON header (type 0: Node and C++ clients read the type byte as part of the length; every
- * extFields value a string: C++ and Go fail on anything else). Each answer passes here, so nothing is formatted by printf.
- * Runs in front, name server and in clients of our own; the caller owns the buffer. A buffer too small is an answer
- * (-ENOBUFS), not an overrun. */
+ * extFields value a string: C++ and Go fail on anything else). Each answer passes here, so nothing is formatted by
+ * printf. Runs in front, name server and in clients of our own; the caller owns the buffer. A buffer too small is an
+ * answer (-ENOBUFS), not an overrun. */
 #include "wire/frame.h"
 
 #include <errno.h>
 
 enum { PREFIX_SIZE = 8, INTEGER_SIZE_MAX = 20 };
 
-#define VERSION_TEXT  "479"
+#define VERSION_TEXT "479"
 
 static const char *language_name(enum frame_language language)
 {
@@ -61,8 +61,8 @@ static inline bool needs_escape(uint8_t c)
     return c < 0x20 || c == '"' || c == '\\' || c == 0x7f;
 }
 
-/* The content of a JSON string. Control characters are escaped (properties are made of 0x01 and 0x02), the rest stays as
- * it came. */
+/* The content of a JSON string. Control characters are escaped (properties are made of 0x01 and 0x02), the rest stays
+ * as it came. */
 static void put_escaped(struct frame_writer *writer, struct bytes text)
 {
     static const char hex[] = "0123456789abcdef";

@@ -1,6 +1,7 @@
-/* The JSON header of a frame, read in one pass without allocation; strings with escapes are decoded in place. Accepts what
- * fastjson accepts of real and of odd clients (remoting facts 1.2): unquoted and single-quoted keys, a trailing comma, numbers,
- * booleans and null as extFields values, integers as text, keys in any order, unknown keys of any shape.
+/* The JSON header of a frame, read in one pass without allocation; strings with escapes are decoded in place. Accepts
+ * what fastjson accepts of real and of odd clients (remoting facts 1.2): unquoted and single-quoted keys, a trailing
+ * comma, numbers, booleans and null as extFields values, integers as text, keys in any order, unknown keys of any
+ * shape.
  *
  * Each send and pull passes here, and most bytes of a header lie inside strings (properties): strings are scanned eight
  * bytes at a time. Runs in front and name server; every byte is foreign, nothing is fatal. */

@@ -1,5 +1,6 @@
-/* The ROCKETMQ binary header (remoting facts 1.3): i16 code, u8 language, i16 version, i32 opaque, i32 flag, i32 + remark,
- * i32 + block of { i16 + key, i32 + value }. Read only: answers are always JSON. Foreign bytes; nothing is fatal. */
+/* The ROCKETMQ binary header (remoting facts 1.3): i16 code, u8 language, i16 version, i32 opaque, i32 flag, i32 +
+ * remark, i32 + block of { i16 + key, i32 + value }. Read only: answers are always JSON. Foreign bytes; nothing is
+ * fatal. */
 #include "wire/header.h"
 
 static struct bytes take_block(struct cursor *c, uint32_t size)

@@ -1,5 +1,5 @@
-/* The plain TCP (or Unix socket) stream. Runs wherever a connection does; owns the descriptor. Never blocks whatever the
- * descriptor's mode is, never raises SIGPIPE; every failure is an answer. */
+/* The plain TCP (or Unix socket) stream. Runs wherever a connection does; owns the descriptor. Never blocks whatever
+ * the descriptor's mode is, never raises SIGPIPE; every failure is an answer. */
 #include "wire/stream.h"
 
 #include <errno.h>

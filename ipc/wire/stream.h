@@ -6,7 +6,7 @@
 
 struct stream;
 struct stream_hooks {
-    ssize_t (*read)(struct stream *stream, void *buffer, size_t size); /* > 0, 0 = end, -EAGAIN, -errno */
+    ssize_t (*read)(struct stream *stream, void *buffer, size_t size);              /* > 0, 0 = end, -EAGAIN, -errno */
     ssize_t (*writev)(struct stream *stream, const struct iovec *parts, int count); /* > 0, -EAGAIN, -EFAULT, -errno */
     void (*close)(struct stream *stream);
 };

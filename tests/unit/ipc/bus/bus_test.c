@@ -1,5 +1,5 @@
-/* The bus between two processes, either of which is killed and started again. The other side is this program itself, run
- * with a role as argument (libzmq wants its context made after exec). */
+/* The bus between two processes, either of which is killed and started again. The other side is this program itself,
+ * run with a role as argument (libzmq wants its context made after exec). */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -212,9 +212,10 @@ static void remove_dir(const char *path)
 {
     /* With the short link that a long path was given. */
     char command[1200];
-    snprintf(command, sizeof command,
-             "find /tmp -mindepth 2 -maxdepth 2 -name d -lname '%s*' -printf '%%h\\0' 2>&- | xargs -0r rm -rf; rm -rf '%s'",
-             path, path);
+    snprintf(
+        command, sizeof command,
+        "find /tmp -mindepth 2 -maxdepth 2 -name d -lname '%s*' -printf '%%h\\0' 2>&- | xargs -0r rm -rf; rm -rf '%s'",
+        path, path);
     assert_int_equal(system(command), 0);
 }
 

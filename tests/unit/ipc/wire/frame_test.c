@@ -1,4 +1,5 @@
-/* Frames: what real and odd clients send (remoting facts 1.1 to 1.4), at every cut, and deterministic mutations of it. */
+/* Frames: what real and odd clients send (remoting facts 1.1 to 1.4), at every cut, and deterministic mutations of it.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,9 +74,10 @@ static void check_value(const char *text, const char *expected)
 
 static void test_plain(void **state)
 {
-    struct sample s = make_json("{\"code\":310,\"extFields\":{\"a\":\"group\",\"b\":\"topic\",\"e\":\"3\"},\"flag\":0,"
-                                "\"language\":\"GO\",\"opaque\":-12,\"serializeTypeCurrentRPC\":\"JSON\",\"version\":317}",
-                                "the body");
+    struct sample s =
+        make_json("{\"code\":310,\"extFields\":{\"a\":\"group\",\"b\":\"topic\",\"e\":\"3\"},\"flag\":0,"
+                  "\"language\":\"GO\",\"opaque\":-12,\"serializeTypeCurrentRPC\":\"JSON\",\"version\":317}",
+                  "the body");
     struct frame frame;
     for (size_t size = 0; size < s.size; size++) {
         uint8_t *cut = malloc(size + 1);
@@ -207,12 +209,42 @@ static void test_skipped_and_bad(void **state)
     assert_int_equal(result_of("[]"), FRAME_SKIP);
     assert_int_equal(result_of(" [ ] "), FRAME_SKIP);
     static const char *const bad[] = {
-        "x", "{", "}", "{]", "[1]", "[] x", "{}x", "{} {}", "{\"code\"}", "{\"code\":}", "{\"code\":1,,}", "{,}",
-        "{\"code\":x}", "{\"code\":\"1x\"}", "{\"code\":2147483648}", "{\"code\":-2147483649}", "{\"code\":1 2}",
-        "{\"code\":{}}", "{\"code\":true}", "{\"extFields\":1}", "{\"extFields\":[]}", "{\"extFields\":{\"a\":}}",
-        "{\"extFields\":{\"a\":1}", "{\"extFields\":nul}", "{\"a\":\"\\q\"}", "{\"a\":\"\\u12\"}", "{\"a\":\"\\u12g4\"}",
-        "{\"a\":\"abc}", "{\"a\":\"abc\\", "{\"a:1}", "{\"a\":[1}}", "{\"a\":{\"b\":[}}", "{\"a\":truex}", "{\"a\":--1}",
-        "{\"extFields\":{\"a\":1 \"b\":2}}", "{\"code\":99999999999999999999}",
+        "x",
+        "{",
+        "}",
+        "{]",
+        "[1]",
+        "[] x",
+        "{}x",
+        "{} {}",
+        "{\"code\"}",
+        "{\"code\":}",
+        "{\"code\":1,,}",
+        "{,}",
+        "{\"code\":x}",
+        "{\"code\":\"1x\"}",
+        "{\"code\":2147483648}",
+        "{\"code\":-2147483649}",
+        "{\"code\":1 2}",
+        "{\"code\":{}}",
+        "{\"code\":true}",
+        "{\"extFields\":1}",
+        "{\"extFields\":[]}",
+        "{\"extFields\":{\"a\":}}",
+        "{\"extFields\":{\"a\":1}",
+        "{\"extFields\":nul}",
+        "{\"a\":\"\\q\"}",
+        "{\"a\":\"\\u12\"}",
+        "{\"a\":\"\\u12g4\"}",
+        "{\"a\":\"abc}",
+        "{\"a\":\"abc\\",
+        "{\"a:1}",
+        "{\"a\":[1}}",
+        "{\"a\":{\"b\":[}}",
+        "{\"a\":truex}",
+        "{\"a\":--1}",
+        "{\"extFields\":{\"a\":1 \"b\":2}}",
+        "{\"code\":99999999999999999999}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (result_of(bad[i]) != FRAME_BAD)
@@ -260,9 +292,11 @@ static void test_values(void **state)
 
 static void test_numbers(void **state)
 {
-    struct sample s = make_json("{\"extFields\":{\"i\":2147483647,\"l\":\"-9223372036854775808\",\"bad\":\"12x\",\"empty\":\"\","
-                                "\"big\":\"2147483648\",\"huge\":\"9223372036854775808\",\"t\":\"True\",\"f\":false,"
-                                "\"twice\":1,\"twice\":2}}", "");
+    struct sample s =
+        make_json("{\"extFields\":{\"i\":2147483647,\"l\":\"-9223372036854775808\",\"bad\":\"12x\",\"empty\":\"\","
+                  "\"big\":\"2147483648\",\"huge\":\"9223372036854775808\",\"t\":\"True\",\"f\":false,"
+                  "\"twice\":1,\"twice\":2}}",
+                  "");
     struct frame frame;
     int32_t i;
     int64_t l;
@@ -305,8 +339,8 @@ static void test_too_many_fields(void **state)
 
 /* code 10, GO, version 317, opaque -2, flag 1, remark "hm", {"topic":"T","empty":""} */
 static const uint8_t binary_header[] = {
-    0, 10, 9, 1, 61, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 1, 0, 0, 0, 2, 'h', 'm', 0, 0, 0, 23,
-    0, 5, 't', 'o', 'p', 'i', 'c', 0, 0, 0, 1, 'T', 0, 5, 'e', 'm', 'p', 't', 'y', 0, 0, 0, 0,
+    0, 10, 9,   1,   61,  0xff, 0xff, 0xff, 0xfe, 0, 0, 0,   1, 0, 0,   0,   2,   'h', 'm', 0, 0, 0, 23,
+    0, 5,  't', 'o', 'p', 'i',  'c',  0,    0,    0, 1, 'T', 0, 5, 'e', 'm', 'p', 't', 'y', 0, 0, 0, 0,
 };
 
 static void test_rocketmq(void **state)
@@ -387,9 +421,11 @@ static void mutate(struct sample origin, uint64_t seed, unsigned rounds, unsigne
 static void test_mutations(void **state)
 {
     unsigned results[4] = {0};
-    struct sample json = make_json("{\"code\":310,\"extFields\":{\"a\":\"g\\u00e9\\ud83d\\ude00\",\"i\":\"K\\u0001v\\u0002\",e:1,"
-                                   "'f':null,\"n\":{\"x\":[1,\"y\"]}},\"flag\":0,\"language\":\"JAVA\",\"opaque\":1,"
-                                   "\"remark\":\"r\\\"\",\"version\":479}", "0123456789");
+    struct sample json =
+        make_json("{\"code\":310,\"extFields\":{\"a\":\"g\\u00e9\\ud83d\\ude00\",\"i\":\"K\\u0001v\\u0002\",e:1,"
+                  "'f':null,\"n\":{\"x\":[1,\"y\"]}},\"flag\":0,\"language\":\"JAVA\",\"opaque\":1,"
+                  "\"remark\":\"r\\\"\",\"version\":479}",
+                  "0123456789");
     mutate(json, 42, 200000, results);
     struct sample binary = make(1, binary_header, sizeof binary_header, "body");
     mutate(binary, 43, 100000, results);
@@ -436,7 +472,8 @@ static void test_write_and_parse(void **state)
     assert_true(bytes_equal_text(frame.body, "body"));
     free(buffer);
 
-    frame_write_request(&writer, small, sizeof small, REQUEST_NOTIFY_CONSUMER_IDS_CHANGED, 3, FRAME_FLAG_ONEWAY, LANGUAGE_CPP);
+    frame_write_request(&writer, small, sizeof small, REQUEST_NOTIFY_CONSUMER_IDS_CHANGED, 3, FRAME_FLAG_ONEWAY,
+                        LANGUAGE_CPP);
     size = frame_write_finish(&writer, 0);
     static const char expected[] = "{\"code\":40,\"flag\":2,\"language\":\"CPP\",\"opaque\":3,"
                                    "\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}";
@@ -482,11 +519,13 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),      cmocka_unit_test(test_two_in_a_row),     cmocka_unit_test(test_prefix),
-        cmocka_unit_test(test_tolerated),  cmocka_unit_test(test_absent),           cmocka_unit_test(test_skipped_and_bad),
-        cmocka_unit_test(test_values),     cmocka_unit_test(test_numbers),          cmocka_unit_test(test_too_many_fields),
-        cmocka_unit_test(test_rocketmq),   cmocka_unit_test(test_mutations),        cmocka_unit_test(test_write_and_parse),
-        cmocka_unit_test(test_write_limits), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_plain),           cmocka_unit_test(test_two_in_a_row),
+        cmocka_unit_test(test_prefix),          cmocka_unit_test(test_tolerated),
+        cmocka_unit_test(test_absent),          cmocka_unit_test(test_skipped_and_bad),
+        cmocka_unit_test(test_values),          cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_too_many_fields), cmocka_unit_test(test_rocketmq),
+        cmocka_unit_test(test_mutations),       cmocka_unit_test(test_write_and_parse),
+        cmocka_unit_test(test_write_limits),    cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

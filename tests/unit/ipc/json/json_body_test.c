@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "wire/json_body.h"
+#include "json/json_body.h"
 
 /* `text` means the same as the strict `expected`. */
 static void check(const char *text, const char *expected)
@@ -76,8 +76,10 @@ static void test_object_key_is_json(void **state)
 static void test_refused(void **state)
 {
     static const char *const bad[] = {
-        "", " ", "{", "{0", "{0:", "{0:1", "{0 1}", "{:1}", "{0:}", "{,}", "{0:1,,1:2}", "{0:1}x", "[1 2]", "{'a", "{'a\\",
-        "{'a':'b", "{0:x}", "{{0:1}}", "{{0:1}:}", "{{0:1:2}", "{{{{{0:1}:1}:1}:1}:1}", "{a:'\\q'}", "}", "{0:1]",
+        "",          " ",       "{",     "{0",         "{0:",      "{0:1",     "{0 1}",
+        "{:1}",      "{0:}",    "{,}",   "{0:1,,1:2}", "{0:1}x",   "[1 2]",    "{'a",
+        "{'a\\",     "{'a':'b", "{0:x}", "{{0:1}}",    "{{0:1}:}", "{{0:1:2}", "{{{{{0:1}:1}:1}:1}:1}",
+        "{a:'\\q'}", "}",       "{0:1]",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse(bad[i]);
@@ -139,8 +141,8 @@ static void test_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strict),    cmocka_unit_test(test_dialect),   cmocka_unit_test(test_object_key_is_json),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_mutations), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_strict),  cmocka_unit_test(test_dialect),   cmocka_unit_test(test_object_key_is_json),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_mutations), cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* A connection over a socket pair: frames larger than the buffer, many frames in one read, foreign pieces, a full socket,
- * pages that are gone, release functions. */
+/* A connection over a socket pair: frames larger than the buffer, many frames in one read, foreign pieces, a full
+ * socket, pages that are gone, release functions. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
