@@ -1,0 +1,24 @@
+/* A commit log record as read back: by recovery, by the indexing of queues, and where an answer is made again. */
+#pragma once
+
+#include "base/bytes.h"
+#include "layout.h"
+
+struct record {
+    uint32_t size;
+    uint32_t body_crc;
+    int32_t queue_id, sys_flag;
+    int64_t queue_offset, pos, store_ms, prepared_pos;
+    struct bytes body, topic, properties;
+};
+
+enum record_kind {
+    RECORD_MESSAGE = 1,
+    RECORD_BLANK, /* ret->size bytes to the end of the file */
+    RECORD_SHORT, /* more bytes are needed to tell: at least ret->size */
+    RECORD_BAD,
+};
+
+/* Looks at the bytes from `data`, which are the log's from `pos` on; `file_left`: bytes to the end of its file. */
+enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int64_t file_left, bool check_crc,
+                              struct record *ret_record);
