@@ -1,0 +1,104 @@
+/* Checkpoint, abort and lock file (see checkpoint.h). checkpoint_write runs on the flush thread while the store lives,
+ * everything else on the deciding thread before and after it. */
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "file_layer.h"
+#include "layout.h"
+
+enum { SAFE_MARGIN_MS = 3000 }; /* Apache's */
+
+static int root_file_open(const char *root, const char *name, int flags)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", root, name) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    return file_layer_open(path, flags, 0644);
+}
+
+int checkpoint_read(const char *root, struct checkpoint *ret_checkpoint)
+{
+    uint8_t data[CHECKPOINT_SIZE] = {0};
+    *ret_checkpoint = (struct checkpoint){0};
+    PN_CLOSE int fd = root_file_open(root, "checkpoint", O_RDONLY);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    ssize_t n = file_layer_pread(fd, data, sizeof data, 0);
+    if (n < 0)
+        return (int)n;
+    ret_checkpoint->physic_ms = (int64_t)be64_load(data + CHECKPOINT_PHYSIC_AT);
+    ret_checkpoint->logics_ms = (int64_t)be64_load(data + CHECKPOINT_LOGICS_AT);
+    ret_checkpoint->index_ms = (int64_t)be64_load(data + CHECKPOINT_INDEX_AT);
+    ret_checkpoint->master_flushed_pos = (int64_t)be64_load(data + CHECKPOINT_MASTER_FLUSHED_AT);
+    ret_checkpoint->confirm_pos = (int64_t)be64_load(data + CHECKPOINT_CONFIRM_AT);
+    return 0;
+}
+
+int checkpoint_write(const char *root, const struct checkpoint *checkpoint)
+{
+    uint8_t data[CHECKPOINT_SIZE] = {0};
+    PN_CLOSE int fd = root_file_open(root, "checkpoint", O_RDWR | O_CREAT);
+    if (fd < 0)
+        return fd;
+    be64_store(data + CHECKPOINT_PHYSIC_AT, (uint64_t)checkpoint->physic_ms);
+    be64_store(data + CHECKPOINT_LOGICS_AT, (uint64_t)checkpoint->logics_ms);
+    be64_store(data + CHECKPOINT_INDEX_AT, (uint64_t)checkpoint->index_ms);
+    be64_store(data + CHECKPOINT_MASTER_FLUSHED_AT, (uint64_t)checkpoint->master_flushed_pos);
+    be64_store(data + CHECKPOINT_CONFIRM_AT, (uint64_t)checkpoint->confirm_pos);
+    int r = file_layer_pwrite(fd, data, sizeof data, 0);
+    return r < 0 ? r : file_layer_fdatasync(fd);
+}
+
+int64_t checkpoint_safe_ms(const struct checkpoint *checkpoint)
+{
+    int64_t least = checkpoint->physic_ms < checkpoint->logics_ms ? checkpoint->physic_ms : checkpoint->logics_ms;
+    return least > SAFE_MARGIN_MS ? least - SAFE_MARGIN_MS : 0;
+}
+
+bool checkpoint_abort_exists(const char *root)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/abort", root);
+    return access(path, F_OK) == 0;
+}
+
+int checkpoint_abort_make(const char *root)
+{
+    PN_CLOSE int fd = root_file_open(root, "abort", O_RDWR | O_CREAT | O_TRUNC);
+    if (fd < 0)
+        return fd;
+    char pid[16];
+    int n = snprintf(pid, sizeof pid, "%d", (int)getpid());
+    return file_layer_pwrite(fd, pid, (size_t)n, 0);
+}
+
+int checkpoint_abort_remove(const char *root)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/abort", root);
+    int r = file_layer_unlink(path);
+    return r == -ENOENT ? 0 : r;
+}
+
+int checkpoint_lock_take(const char *root, int *ret_fd)
+{
+    PN_CLOSE int fd = root_file_open(root, "lock", O_RDWR | O_CREAT);
+    if (fd < 0)
+        return fd;
+    /* The lock that Java's FileChannel.tryLock(0, 1) takes: an Apache broker and we exclude each other. */
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    if (fcntl(fd, F_SETLK, &lock) < 0)
+        return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+    int r = file_layer_pwrite(fd, "lock", 4, 0);
+    if (r < 0)
+        return r;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
