@@ -276,7 +276,7 @@ static int batch_write(struct commit_log *log, const uint8_t *data, size_t size)
     return file_layer_pwrite(log->write_fd, data + half, size - half, at + (int64_t)half);
 }
 
-int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size)
+int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size, bool ends_file)
 {
     if (log->error)
         return log->error;
@@ -289,7 +289,8 @@ int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size)
         return r;
     }
     log->end_pos += (int64_t)size;
-    if (log->end_pos % log->file_size == 0) {
+    if (ends_file) {
+        log->end_pos = log->write_file_pos + log->file_size;
         FAULT_POINT(STORE_ROLL);
         log->error = write_file_ready(log); /* this batch is safe; without a file nothing more is taken */
     }

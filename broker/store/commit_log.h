@@ -26,9 +26,9 @@ void commit_log_file_path(const char *folder, int64_t file_pos, char *to, size_t
 
 /* After recovery: the log ends here. */
 void commit_log_set_end(struct commit_log *log, int64_t pos);
-/* Writes a batch that lies within one file; on success the end moves. If it fills the file, the next one is made. After an
- * error nothing more is taken: commit_log_error tells which. */
-int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size);
+/* Writes a batch that lies within one file; on success the end moves. If its last record is a blank one (`ends_file`), the
+ * next file is made and the end is its start. After an error nothing more is taken: commit_log_error tells which. */
+int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size, bool ends_file);
 int commit_log_error(const struct commit_log *log);
 void commit_log_fail(struct commit_log *log, int error);
 /* Zeroes everything from pos to the end of the files and deletes later files. */

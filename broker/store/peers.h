@@ -21,14 +21,37 @@ struct peer {
     struct interest *interest; /* NULL until granted, and for native peers */
     struct catalogue_feed *feed; /* metadata half's */
     char name[96];
+
+    /* log half's */
+    size_t answers_promised; /* bytes of the data reply ring that answers under way will take */
+    size_t wanted_room;      /* the next request waits for this much room for its answer; 0: it does not */
+    bool broken;             /* nonsense in a ring: dropped at the end of the turn */
+    bool answered;           /* its data reply ring holds something unpublished */
+    bool known_to_metadata;
+    sd_event_source *sources[4];
 };
 
 struct peers {
     struct peer **list;
     unsigned count;
+    bool announced; /* the metadata half knows them */
 };
 
 struct peer *peers_find(struct peers *peers, uint32_t id);
+/* The peer of this generation, or NULL. */
+struct peer *peers_find_alive(struct peers *peers, uint32_t id, uint64_t generation);
+/* A grant of GRANT_RING_SET or GRANT_INTEREST; takes the descriptors. A peer of an older generation under the same id goes
+ * first. */
+int peers_grant_rings(struct store *store, const struct fd_grant *grant, const int *fds);
+int peers_grant_interest(struct store *store, const struct fd_grant *grant, int fd);
+void peers_drop(struct store *store, uint32_t id, uint64_t generation);
+/* Once the metadata half runs: it learns of peers from now on, and of those that are there. */
+void peers_announce(struct store *store);
+void peers_free(struct store *store);
+/* Position of the last request whose answer lies unread in the data reply ring; −1: none. */
+int64_t peer_last_answered(const struct peer *peer);
+/* Publishes what was reserved, control before data, and wakes sleeping readers. */
+void peers_publish(struct peers *peers);
 /* Answers are reserved and written by whoever serves the request; the turn publishes and wakes, control before data. */
 void peer_answer(struct peer *peer, uint64_t token, uint64_t request_pos, int32_t code, int64_t value,
                  const char *remark); /* MSG_ANSWER in the control reply ring; nothing if token is 0 */

@@ -45,6 +45,7 @@ struct store {
     struct consume_queues *consume_queues;
     struct flush *flush;
     struct turn *turn;
+    struct worker *worker; /* bus to the supervisor, life line, grants */
 
     /* metadata half */
     struct image *image;

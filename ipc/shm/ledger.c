@@ -10,22 +10,19 @@
 
 #include "base/cleanup.h"
 #include "base/panic.h"
+#include "contract.h"
 
-#define NO_POS UINT64_MAX
+_Static_assert(sizeof(struct ledger_layout) <= CONTRACT_LEDGER_SIZE, "the supervisor makes it large enough");
+_Static_assert(LEDGER_VERSION == CONTRACT_LEDGER_VERSION, "the supervisor makes this version");
 
 struct ledger {
     struct segment segment;
     struct ledger_layout *shared;
 };
 
-static size_t whole_pages(size_t size)
-{
-    return (size + 4095) & ~(size_t)4095;
-}
-
 int ledger_create(const char *name, uint64_t owner, int *ret_fd)
 {
-    return segment_create(name, SEGMENT_LEDGER, LEDGER_VERSION, whole_pages(sizeof(struct ledger_layout)), owner, ret_fd);
+    return segment_create(name, SEGMENT_LEDGER, LEDGER_VERSION, CONTRACT_LEDGER_SIZE, owner, ret_fd);
 }
 
 int ledger_attach(int fd, struct ledger **ret_ledger)
@@ -137,8 +134,6 @@ void ledger_begin(struct ledger *ledger, int64_t log_pos)
     atomic_store_explicit(&l->applied, 0, memory_order_relaxed);
     atomic_store_explicit(&l->closed, 0, memory_order_relaxed);
     atomic_store_explicit(&l->working_peer, 0, memory_order_relaxed);
-    l->dispatch_pos = NO_POS;
-    l->dispatch_deaths = 0;
     atomic_store_explicit(&l->ready, 1, memory_order_release);
 }
 
@@ -252,8 +247,6 @@ unsigned ledger_blame(struct ledger *ledger)
         }
     }
     ledger_working_end(ledger); /* blamed once, also if this store dies of something else before it takes a request */
-    if (l->dispatch_pos != NO_POS)
-        l->dispatch_deaths++;
     return l->suspect_count;
 }
 
@@ -281,23 +274,4 @@ void ledger_absolve(struct ledger *ledger, uint32_t peer_id, uint64_t generation
             i++;
         }
     }
-}
-
-void ledger_dispatching(struct ledger *ledger, uint64_t log_pos)
-{
-    struct ledger_layout *l = ledger->shared;
-    if (log_pos != NO_POS && l->dispatch_pos == log_pos)
-        return; /* the successor looks at the same record again: its deaths stay counted */
-    l->dispatch_pos = NO_POS;
-    atomic_signal_fence(memory_order_seq_cst);
-    if (log_pos != NO_POS || l->dispatch_deaths != 0) {
-        l->dispatch_deaths = 0;
-        atomic_signal_fence(memory_order_seq_cst);
-    }
-    l->dispatch_pos = log_pos;
-}
-
-uint32_t ledger_dispatch_deaths(const struct ledger *ledger, uint64_t log_pos)
-{
-    return ledger->shared->dispatch_pos == log_pos ? ledger->shared->dispatch_deaths : 0;
 }

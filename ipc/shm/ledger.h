@@ -62,10 +62,7 @@ struct ledger_layout {
     uint32_t reserved;
     uint64_t working_generation;
     uint64_t working_pos;
-    uint64_t dispatch_pos;     /* log position of the record being indexed; ~0 when none */
-    uint32_t dispatch_deaths;
-    uint32_t reserved2;
-    uint8_t pad[256 - 64 - 80];
+    uint8_t pad[256 - 64 - 64];
     struct ledger_suspect suspects[LEDGER_SUSPECTS];
     uint8_t pad2[28672 - 256 - 24 * LEDGER_SUSPECTS];
     struct ledger_entry entries[LEDGER_CAPACITY];
@@ -120,7 +117,3 @@ unsigned ledger_suspects(const struct ledger *ledger);
 uint32_t ledger_deaths(const struct ledger *ledger, uint32_t peer_id, uint64_t generation, uint64_t pos);
 /* Suspects of this peer before `pos` are through: forget them. pos UINT64_MAX: the peer is gone. */
 void ledger_absolve(struct ledger *ledger, uint32_t peer_id, uint64_t generation, uint64_t pos);
-
-/* The same for indexing: the record being looked at; deaths counted by ledger_blame. */
-void ledger_dispatching(struct ledger *ledger, uint64_t log_pos);
-uint32_t ledger_dispatch_deaths(const struct ledger *ledger, uint64_t log_pos);

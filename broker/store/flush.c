@@ -1,0 +1,285 @@
+/* The flush thread (see flush.h). A failed fdatasync is final: the kernel has dropped or cleaned the pages, a second try
+ * that succeeds would prove nothing, so the store stops writing and says why. */
+#include "flush.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "commit_log.h"
+#include "fault/fault.h"
+#include "file_layer.h"
+
+enum { CHECKPOINT_INTERVAL_MS = 1000 };
+
+struct flush {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool stop;
+    int64_t wanted_pos, wanted_ms; /* under the mutex, as the next three */
+    int *fds;
+    unsigned fd_count;
+    int64_t queues_ms;
+
+    _Atomic int64_t done_pos;
+    _Atomic int error;
+    int event_fd;
+    sd_event_source *source;
+
+    /* the thread's own */
+    char *root, *log_folder;
+    int64_t file_size, file_pos;
+    int file_fd;
+    struct board *board;
+    struct checkpoint checkpoint, written;
+    int64_t checkpoint_at_ms;
+    bool sync_all;
+};
+
+static int log_file_sync(struct flush *flush, int64_t file_pos)
+{
+    if (flush->file_fd < 0 || flush->file_pos != file_pos) {
+        char path[4096];
+        if (flush->file_fd >= 0)
+            close(flush->file_fd);
+        commit_log_file_path(flush->log_folder, file_pos, path, sizeof path);
+        flush->file_fd = file_layer_open(path, O_RDWR, 0);
+        if (flush->file_fd < 0)
+            return flush->file_fd;
+        flush->file_pos = file_pos;
+        int r = file_layer_sync_folder(flush->log_folder); /* the file's name must last as its bytes do */
+        if (r < 0)
+            return r;
+    }
+    FAULT_POINT(STORE_FLUSH_BEFORE);
+    int64_t begin_ns = clock_monotonic_ns();
+    int r = file_layer_fdatasync(flush->file_fd);
+    FAULT_POINT(STORE_FLUSH_AFTER);
+    board_set(flush->board, COUNTER_FLUSH_NS_LAST, (uint64_t)(clock_monotonic_ns() - begin_ns));
+    board_add(flush->board, COUNTER_FLUSHES, 1);
+    return r;
+}
+
+static void log_sync(struct flush *flush, int64_t pos, int64_t store_ms)
+{
+    int64_t done = flush_done_pos(flush);
+    int r = 0;
+    for (int64_t at = done - done % flush->file_size; r == 0 && at < pos; at += flush->file_size)
+        r = log_file_sync(flush, at);
+    if (r < 0) {
+        atomic_store_explicit(&flush->error, r, memory_order_release);
+        log_error("commit log: sync failed: %s; nothing more is taken until a restart", strerror(-r));
+    } else {
+        flush->checkpoint.physic_ms = store_ms;
+        atomic_store_explicit(&flush->done_pos, pos, memory_order_release);
+    }
+    uint64_t one = 1;
+    if (write(flush->event_fd, &one, sizeof one) < 0)
+        log_warning("flush: eventfd: %s", strerror(errno));
+}
+
+static void queues_sync(struct flush *flush, int *fds, unsigned count, int64_t store_ms)
+{
+    int r = 0;
+    for (unsigned i = 0; i < count; i++) {
+        int r1 = file_layer_fdatasync(fds[i]);
+        r = r < 0 ? r : r1;
+        close(fds[i]);
+    }
+    free(fds);
+    if (r == 0)
+        flush->checkpoint.logics_ms = store_ms;
+    else /* queues can be made again from the log: the checkpoint just stays behind */
+        log_warning("consume queues: sync failed: %s", strerror(-r));
+}
+
+static void checkpoint_save(struct flush *flush, bool now)
+{
+    if (memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) == 0)
+        return;
+    if (!now && clock_monotonic_ms() - flush->checkpoint_at_ms < CHECKPOINT_INTERVAL_MS)
+        return;
+    if (flush->sync_all) {
+        PN_CLOSE int fd = open(flush->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || syncfs(fd) < 0)
+            return;
+        flush->sync_all = false;
+    }
+    flush->checkpoint_at_ms = clock_monotonic_ms();
+    int r = checkpoint_write(flush->root, &flush->checkpoint);
+    if (r < 0)
+        log_warning("checkpoint: %s", strerror(-r));
+    else
+        flush->written = flush->checkpoint;
+}
+
+/* Waits for work, at most until an unsaved checkpoint is due. Under the mutex. */
+static void work_wait(struct flush *flush)
+{
+    struct timespec until;
+    bool unsaved = memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) != 0;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += 1;
+    while (!flush->stop && !flush->fds && (flush->wanted_pos <= flush_done_pos(flush) || flush_error(flush))) {
+        if (!unsaved)
+            pthread_cond_wait(&flush->cond, &flush->mutex);
+        else if (pthread_cond_timedwait(&flush->cond, &flush->mutex, &until) == ETIMEDOUT)
+            return;
+    }
+}
+
+static void *flush_main(void *context)
+{
+    struct flush *flush = context;
+    for (bool stop = false; !stop;) {
+        pthread_mutex_lock(&flush->mutex);
+        work_wait(flush);
+        int64_t pos = flush->wanted_pos, store_ms = flush->wanted_ms, queues_ms = flush->queues_ms;
+        int *fds = flush->fds;
+        unsigned count = flush->fd_count;
+        stop = flush->stop;
+        flush->fds = NULL;
+        flush->fd_count = 0;
+        pthread_mutex_unlock(&flush->mutex);
+        if (pos > flush_done_pos(flush) && flush_error(flush) == 0)
+            log_sync(flush, pos, store_ms);
+        if (fds)
+            queues_sync(flush, fds, count, queues_ms);
+        checkpoint_save(flush, stop);
+    }
+    return NULL;
+}
+
+static int on_done(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    return 0; /* the turn looks at done_pos itself */
+}
+
+static int flush_prepare(struct flush *flush, struct store *store)
+{
+    pthread_condattr_t attributes;
+    pthread_mutex_init(&flush->mutex, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&flush->cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+    flush->file_fd = -1;
+    flush->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (flush->event_fd < 0)
+        return -errno;
+    flush->root = strdup(store->config.store_root);
+    flush->log_folder = strdup(store->config.commit_log_dir);
+    if (!flush->root || !flush->log_folder)
+        return -ENOMEM;
+    flush->file_size = store->config.commit_log_file_size;
+    flush->board = store->board;
+    return sd_event_add_io(store->event, &flush->source, flush->event_fd, EPOLLIN | EPOLLET, on_done, flush);
+}
+
+static void flush_free(struct flush *flush)
+{
+    sd_event_source_disable_unref(flush->source);
+    if (flush->event_fd >= 0)
+        close(flush->event_fd);
+    if (flush->file_fd >= 0)
+        close(flush->file_fd);
+    pthread_mutex_destroy(&flush->mutex);
+    pthread_cond_destroy(&flush->cond);
+    free(flush->root);
+    free(flush->log_folder);
+    free(flush);
+}
+
+int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *checkpoint, bool sync_all,
+                struct flush **ret_flush)
+{
+    struct flush *flush = calloc(1, sizeof *flush);
+    if (!flush)
+        return -ENOMEM;
+    int r = flush_prepare(flush, store);
+    if (r >= 0) {
+        sigset_t all, old;
+        atomic_store(&flush->done_pos, done_pos);
+        flush->wanted_pos = done_pos;
+        flush->checkpoint = flush->written = *checkpoint;
+        flush->sync_all = sync_all;
+        sigfillset(&all);
+        sigdelset(&all, SIGSEGV);
+        sigdelset(&all, SIGBUS);
+        sigdelset(&all, SIGABRT);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        r = -pthread_create(&flush->thread, NULL, flush_main, flush);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    if (r < 0) {
+        flush_free(flush);
+        return r;
+    }
+    *ret_flush = flush;
+    return 0;
+}
+
+void flush_stop(struct flush *flush)
+{
+    if (!flush)
+        return;
+    pthread_mutex_lock(&flush->mutex);
+    flush->stop = true;
+    pthread_cond_signal(&flush->cond);
+    pthread_mutex_unlock(&flush->mutex);
+    pthread_join(flush->thread, NULL);
+    flush_free(flush);
+}
+
+void flush_log(struct flush *flush, int64_t pos, int64_t store_ms)
+{
+    pthread_mutex_lock(&flush->mutex);
+    if (pos > flush->wanted_pos) {
+        flush->wanted_pos = pos;
+        flush->wanted_ms = store_ms;
+        pthread_cond_signal(&flush->cond);
+    }
+    pthread_mutex_unlock(&flush->mutex);
+}
+
+void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_ms)
+{
+    pthread_mutex_lock(&flush->mutex);
+    if (flush->fds) { /* the disk is slow: add to what waits */
+        int *both = realloc(flush->fds, (flush->fd_count + count + 1) * sizeof *both);
+        if (both) {
+            memcpy(both + flush->fd_count, fds, count * sizeof *fds);
+            flush->fds = both;
+            flush->fd_count += count;
+            flush->queues_ms = store_ms;
+        }
+        free(fds);
+    } else {
+        flush->fds = fds;
+        flush->fd_count = count;
+        flush->queues_ms = store_ms;
+    }
+    pthread_cond_signal(&flush->cond);
+    pthread_mutex_unlock(&flush->mutex);
+}
+
+int64_t flush_done_pos(const struct flush *flush)
+{
+    return atomic_load_explicit(&((struct flush *)flush)->done_pos, memory_order_acquire);
+}
+
+int flush_error(const struct flush *flush)
+{
+    return atomic_load_explicit(&((struct flush *)flush)->error, memory_order_acquire);
+}

@@ -1,0 +1,24 @@
+/* The thread that waits for the disk: fdatasync of the commit log (group commit: it always syncs the newest end that was
+ * asked for), of consume queues, and the checkpoint file. It touches nothing of the store but what is handed over here. */
+#pragma once
+
+#include "checkpoint.h"
+#include "store.h"
+
+struct flush;
+
+/* `done_pos`: everything before it is known to be on the disk. With `sync_all` the first checkpoint waits for a sync of the
+ * whole file system: a predecessor was killed and nobody knows which queue files it wrote. */
+int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *checkpoint, bool sync_all,
+                struct flush **ret_flush);
+/* Finishes what was asked for, writes the checkpoint and ends the thread. NULL is accepted. */
+void flush_stop(struct flush *flush);
+
+/* The log is to be on the disk up to `pos`; its last record was stored at store_ms. */
+void flush_log(struct flush *flush, int64_t pos, int64_t store_ms);
+/* Takes over an array of descriptors (malloc'ed) of queue files that hold every message before store_ms. */
+void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_ms);
+
+int64_t flush_done_pos(const struct flush *flush);
+/* Negative errno of the first fdatasync that failed: what those pages hold is not known any more. */
+int flush_error(const struct flush *flush);
