@@ -333,6 +333,19 @@ int commit_log_zero(struct commit_log *log, int64_t pos, int64_t size)
     return 0;
 }
 
+int commit_log_sync(struct commit_log *log, int64_t from, int64_t to)
+{
+    for (int64_t pos = commit_log_file_start(log, from); pos < to; pos += log->file_size) {
+        char path[4096];
+        commit_log_file_path(log->folder, pos, path, sizeof path);
+        PN_CLOSE int fd = file_layer_open(path, O_RDWR, 0);
+        int r = fd < 0 ? fd : file_layer_fdatasync(fd);
+        if (r < 0)
+            return r;
+    }
+    return file_layer_sync_folder(log->folder);
+}
+
 static int read_fd(struct commit_log *log, int64_t file_pos)
 {
     for (unsigned i = 0; i < READ_FILES; i++)

@@ -35,6 +35,8 @@ void commit_log_fail(struct commit_log *log, int error);
 int commit_log_cut(struct commit_log *log, int64_t pos);
 /* Zeroes [pos, pos + size) where that is behind the end. */
 int commit_log_zero(struct commit_log *log, int64_t pos, int64_t size);
+/* Waits for the disk: every file that holds a byte of [from, to), and their names. */
+int commit_log_sync(struct commit_log *log, int64_t from, int64_t to);
 
 /* Reads at most to the end of pos's file. Returns the bytes read or negative errno. */
 ssize_t commit_log_pread(struct commit_log *log, int64_t pos, void *data, size_t size);

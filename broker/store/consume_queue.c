@@ -250,9 +250,9 @@ bool consume_queues_damaged(const struct consume_queues *queues)
     return queues->damaged;
 }
 
-void consume_queues_rebuild_mode(struct consume_queues *queues, bool on)
+void consume_queues_set_mode(struct consume_queues *queues, enum consume_queues_mode mode)
 {
-    queues->rebuild = on;
+    queues->mode = mode;
     queues->gap = false;
 }
 
@@ -295,13 +295,14 @@ int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue
     int64_t expected = queue->written_offset;
     if (queue->pending_count)
         expected = queues->entries[queue->pending_last].queue_offset + 1;
-    if (entry->queue_offset < expected && !queues->rebuild)
+    if (entry->queue_offset < expected && queues->mode == CONSUME_QUEUES_SERVE)
         return 0; /* in the files already */
     if (entry->queue_offset > expected) {
-        /* A queue may begin late: older files of the log are gone. Else entries are missing before this one. */
-        if (queue->written_offset > 0 || queue->pending_count > 0)
+        pn_assert(queues->mode != CONSUME_QUEUES_SERVE || expected == 0);
+        if (queues->mode == CONSUME_QUEUES_SCAN || expected > 0)
             queues->gap = true;
-        pn_assert(queues->rebuild || queue->written_offset == 0);
+        if (queues->mode == CONSUME_QUEUES_SCAN)
+            return 0;
     }
     int r = room_for_one((void **)&queues->entries, queues->entry_count, &queues->entry_room, sizeof *entry);
     if (r == 0)

@@ -43,9 +43,11 @@ struct consume_queue *consume_queues_get(struct consume_queues *queues, uint32_t
 /* End of the last record that any queue knows; −1: none. */
 int64_t consume_queues_log_end(const struct consume_queues *queues);
 bool consume_queues_damaged(const struct consume_queues *queues);
-/* Entries are written wherever they belong, also over old ones, until the mode is left. */
-void consume_queues_rebuild_mode(struct consume_queues *queues, bool on);
-/* A record came that is not the next of its queue, in a queue that is not new: entries before it are missing. */
+/* A scan writes entries wherever they belong, also over old ones. `whole`: it began with the first record of the log, so a
+ * queue may begin late; else an entry that is not the next of its queue is left out and noted as a gap. */
+enum consume_queues_mode { CONSUME_QUEUES_SERVE, CONSUME_QUEUES_SCAN, CONSUME_QUEUES_SCAN_WHOLE };
+void consume_queues_set_mode(struct consume_queues *queues, enum consume_queues_mode mode);
+/* Entries before one that came are missing. */
 bool consume_queues_gap(const struct consume_queues *queues);
 /* Removes entries at or behind log_end; publishes min and max of every queue. */
 int consume_queues_cut(struct consume_queues *queues, int64_t log_end);

@@ -10,7 +10,8 @@ struct consume_queues {
     int64_t file_size;
     int64_t log_min_pos;
     int64_t log_end; /* most that any loaded queue knows */
-    bool damaged, rebuild, gap;
+    bool damaged, gap;
+    enum consume_queues_mode mode;
     struct consume_queue **by_slot;
     uint32_t slot_end; /* no queue at or behind it */
 

@@ -212,6 +212,7 @@ int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *
         sigset_t all, old;
         atomic_store(&flush->done_pos, done_pos);
         flush->wanted_pos = done_pos;
+        flush->checkpoint_at_ms = clock_monotonic_ms();
         flush->checkpoint = flush->written = *checkpoint;
         flush->sync_all = sync_all;
         sigfillset(&all);

@@ -76,6 +76,7 @@ static int peer_get(struct store *store, const struct fd_grant *grant, bool nati
         peer->id = grant->index;
         peer->generation = grant->generation;
         peer->native = native;
+        peer->predecessor_answered = -1;
         memcpy(peer->name, grant->name, sizeof peer->name);
         peer->name[sizeof peer->name - 1] = 0;
         peers->list[peers->count++] = peer;

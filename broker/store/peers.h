@@ -26,7 +26,8 @@ struct peer {
     size_t answers_promised; /* bytes of the data reply ring that answers under way will take */
     size_t wanted_room;      /* the next request waits for this much room for its answer; 0: it does not */
     bool broken;             /* nonsense in a ring: dropped at the end of the turn */
-    bool answered;           /* its data reply ring holds something unpublished */
+    bool to_wake;            /* a queue grew that it has interest in */
+    int64_t predecessor_answered; /* requests up to it have answers that lay unread in the ring when this store began */
     bool known_to_metadata;
     sd_event_source *sources[4];
 };

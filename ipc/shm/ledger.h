@@ -37,7 +37,7 @@ struct ledger_entry {
     uint8_t refusal;    /* 0: stored; else why it was refused (the store's own table) */
     uint8_t flags;      /* LEDGER_* */
     uint16_t reserved;
-    uint32_t reserved2;
+    uint32_t answer_room; /* bytes kept free for the answer in the peer's reply ring */
     uint32_t crc; /* CRC-32 of the bytes before it, seeded with the entry's number */
 };
 _Static_assert(sizeof(struct ledger_entry) == 64, "one cache line");

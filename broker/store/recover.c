@@ -1,0 +1,286 @@
+/* Recovery (see recover.h; rules in FORMAT.md and ipc/shm/LAYOUT.md). Deciding thread of the store, before it serves. Every
+ * step can be cut short and done again. */
+#include "recover.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <isa-l/crc.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "commit_log.h"
+#include "consume_queue.h"
+#include "dispatch.h"
+#include "fault/fault.h"
+#include "metadata.h"
+#include "peers.h"
+#include "shm/ledger.h"
+
+enum { SCAN_BATCH = 1 << 20, PROGRESS_INTERVAL_MS = 500 };
+
+/* Warm. */
+
+static bool entry_in_log(struct log_reader *reader, const struct ledger_entry *entry)
+{
+    const uint8_t *data;
+    if (entry->size == 0)
+        return true;
+    if (entry->size > commit_log_file_left(reader->log, entry->log_pos))
+        return false;
+    return log_reader_bytes(reader, entry->log_pos, entry->size, &data) == 0 &&
+           crc32_gzip_refl(0, data, entry->size) == entry->log_crc;
+}
+
+bool recover_is_warm(struct store *store)
+{
+    struct ledger *ledger = store->ledger;
+    struct queue_table *table = store->queue_table;
+    if (store->cause == START_FIRST || ledger_check(ledger) < 0)
+        return false;
+    const struct ledger_entry *last = NULL;
+    struct log_reader reader;
+    int64_t end = ledger_log_end(ledger, &last);
+    log_reader_init(&reader, store->commit_log);
+    bool agrees = end >= commit_log_min_pos(store->commit_log) && end <= commit_log_files_end(store->commit_log) &&
+                  (!last || entry_in_log(&reader, last));
+    log_reader_done(&reader);
+    int64_t dispatched = atomic_load(&table->dispatched_pos), flushed = atomic_load(&table->log_flushed_pos);
+    if (agrees && dispatched >= commit_log_min_pos(store->commit_log) && flushed >= 0 &&
+        dispatched <= commit_log_files_end(store->commit_log) && flushed <= commit_log_files_end(store->commit_log))
+        return true;
+    log_warning("the log does not agree with the ledger; recovering from files");
+    return false;
+}
+
+/* What was under way and reached the log in whole is applied, in order; the first that did not ends it. */
+static int64_t under_way_apply(struct store *store, int64_t *ret_torn_end)
+{
+    struct ledger *ledger = store->ledger;
+    struct log_reader reader;
+    int64_t end = ledger_log_end(ledger, NULL);
+    log_reader_init(&reader, store->commit_log);
+    uint64_t n = ledger_applied(ledger);
+    for (; n < ledger_taken(ledger); n++) {
+        const struct ledger_entry *entry = ledger_get(ledger, n);
+        if (!entry_in_log(&reader, entry))
+            break;
+        end = entry->log_pos + entry->size;
+        ledger_apply(ledger, n + 1);
+    }
+    FAULT_POINT(STORE_RECOVERING);
+    *ret_torn_end = end;
+    for (; n < ledger_taken(ledger); n++) {
+        const struct ledger_entry *entry = ledger_get(ledger, n);
+        if (entry->log_pos + entry->size > *ret_torn_end)
+            *ret_torn_end = entry->log_pos + entry->size;
+    }
+    /* A blank record behind the last one: its file is full, readers may have been told so. */
+    struct record record;
+    if (end < commit_log_files_end(store->commit_log) &&
+        log_reader_record(&reader, end, false, &record) == RECORD_BLANK) {
+        end += record.size;
+        if (*ret_torn_end < end)
+            *ret_torn_end = end;
+    }
+    log_reader_done(&reader);
+    return end;
+}
+
+/* Rings go on behind what is applied: those bytes may be still there, or released and gone. */
+static void peers_seek(struct store *store)
+{
+    for (unsigned i = 0; i < store->peers->count; i++) {
+        struct peer *peer = store->peers->list[i];
+        if (!peer->has_data)
+            continue;
+        uint64_t pos = peer->data_in.next_pos;
+        for (uint64_t n = ledger_closed(store->ledger); n < ledger_applied(store->ledger); n++) {
+            const struct ledger_entry *entry = ledger_get(store->ledger, n);
+            if (entry->peer_id == peer->id && entry->peer_generation == peer->generation &&
+                entry->ring_pos + entry->ring_size > pos)
+                pos = entry->ring_pos + entry->ring_size;
+        }
+        int r = ring_reader_seek(&peer->data_in, pos);
+        if (r < 0) {
+            log_warning("peer %u (%s): its ring ends before what was taken from it; given up", peer->id, peer->name);
+            peer->broken = true;
+        } else {
+            ring_release_to(&peer->data_in, pos);
+        }
+    }
+}
+
+int recover_warm(struct store *store)
+{
+    struct ledger *ledger = store->ledger;
+    struct queue_table *table = store->queue_table;
+    int64_t torn_end;
+    int64_t end = under_way_apply(store, &torn_end);
+    uint64_t again = ledger_taken(ledger) - ledger_applied(ledger);
+    if (store->cause == START_AFTER_OWN_FAULT) {
+        unsigned suspects = ledger_blame(ledger);
+        if (suspects)
+            log_warning("the predecessor died of its own fault with %u requests under suspicion", suspects);
+    } else {
+        ledger_working_end(ledger);
+    }
+    int r = commit_log_zero(store->commit_log, end, torn_end - end);
+    if (r < 0) {
+        ledger_end(ledger);
+        return r;
+    }
+    ledger_untake(ledger);
+    commit_log_set_end(store->commit_log, end);
+    atomic_store_explicit(&table->log_min_pos, commit_log_min_pos(store->commit_log), memory_order_relaxed);
+    atomic_store_explicit(&table->log_written_pos, end, memory_order_release);
+    if (!store->config.sync_flush)
+        atomic_store_explicit(&table->log_readable_pos, end, memory_order_release);
+    peers_seek(store);
+    log_info("went on at log position %" PRId64 "; %" PRIu64 " requests to answer, %" PRIu64 " to do again", end,
+             ledger_applied(ledger) - ledger_closed(ledger), again);
+    return 0;
+}
+
+/* Cold. */
+
+static int first_record(struct log_reader *reader, int64_t file_pos, struct record *ret_record)
+{
+    log_reader_forget(reader);
+    reader->limit_pos = file_pos + 65536;
+    int kind = log_reader_record(reader, file_pos, false, ret_record);
+    reader->limit_pos = 0;
+    log_reader_forget(reader);
+    return kind;
+}
+
+/* The newest file from which a scan sees everything that may be missing. */
+static int64_t scan_start(struct store *store, struct log_reader *reader, const struct checkpoint *checkpoint, bool clean)
+{
+    struct commit_log *log = store->commit_log;
+    int64_t known = consume_queues_log_end(store->consume_queues), size = commit_log_file_size(log);
+    int64_t first = commit_log_min_pos(log);
+    if (consume_queues_damaged(store->consume_queues))
+        return first;
+    for (int64_t pos = commit_log_files_end(log) - size; pos > first; pos -= size) {
+        struct record record;
+        if (pos > known || first_record(reader, pos, &record) != RECORD_MESSAGE || record.store_ms == 0)
+            continue;
+        if (clean || record.store_ms <= checkpoint_safe_ms(checkpoint))
+            return pos;
+    }
+    return first;
+}
+
+struct scan {
+    struct store *store;
+    struct dispatch *dispatch;
+    struct log_reader reader;
+    int64_t end;     /* of the last valid record, or the start of a file behind a blank one */
+    int64_t last_ms; /* store time of the last record */
+    int64_t told_ms;
+    void (*progress)(struct store *store, int64_t pos, int64_t end);
+};
+
+static int scan_commit(struct scan *scan)
+{
+    struct store *store = scan->store;
+    int64_t now_ms = clock_monotonic_ms();
+    atomic_fetch_add_explicit(&store->board->progress, 1, memory_order_relaxed);
+    FAULT_POINT(STORE_RECOVERING);
+    if (scan->progress && now_ms - scan->told_ms > PROGRESS_INTERVAL_MS) {
+        scan->told_ms = now_ms;
+        scan->progress(store, scan->end, commit_log_files_end(store->commit_log));
+    }
+    return dispatch_commit(scan->dispatch, scan->end);
+}
+
+static int scan_run(struct scan *scan, int64_t start)
+{
+    struct commit_log *log = scan->store->commit_log;
+    int64_t pos = start, committed = start;
+    scan->end = start;
+    while (pos < commit_log_files_end(log)) {
+        struct record record;
+        int kind = log_reader_record(&scan->reader, pos, true, &record);
+        if (kind < 0)
+            return kind;
+        if (kind != RECORD_MESSAGE && (kind != RECORD_BLANK || pos + record.size >= commit_log_files_end(log)))
+            break; /* also a blank record with no file behind it: it is written anew with the next batch */
+        int r = kind == RECORD_MESSAGE ? dispatch_record(scan->dispatch, &record) : 0;
+        if (r == -EBADMSG)
+            break;
+        if (r < 0)
+            return r;
+        if (kind == RECORD_MESSAGE)
+            scan->last_ms = record.store_ms;
+        pos = scan->end = pos + record.size;
+        if (pos - committed >= SCAN_BATCH) {
+            committed = pos;
+            r = scan_commit(scan);
+            if (r < 0)
+                return r;
+        }
+    }
+    return scan_commit(scan);
+}
+
+static int scan_all(struct scan *scan, const struct checkpoint *checkpoint, bool clean)
+{
+    struct store *store = scan->store;
+    struct commit_log *log = store->commit_log;
+    if (commit_log_is_empty(log)) {
+        scan->end = commit_log_min_pos(log);
+        return 0;
+    }
+    int64_t first = commit_log_min_pos(log);
+    int64_t start = scan_start(store, &scan->reader, checkpoint, clean);
+    consume_queues_set_mode(store->consume_queues, start > first ? CONSUME_QUEUES_SCAN : CONSUME_QUEUES_SCAN_WHOLE);
+    int r = scan_run(scan, start);
+    if (r == 0 && consume_queues_gap(store->consume_queues) && start > first) {
+        log_warning("consume queues lack entries from before log position %" PRId64 "; making all of them again", start);
+        log_reader_forget(&scan->reader);
+        consume_queues_set_mode(store->consume_queues, CONSUME_QUEUES_SCAN_WHOLE);
+        start = first;
+        r = scan_run(scan, start);
+    }
+    if (r == 0 && consume_queues_gap(store->consume_queues))
+        log_warning("some consume queues have gaps: their messages are not in the log");
+    consume_queues_set_mode(store->consume_queues, CONSUME_QUEUES_SERVE);
+    /* The predecessor may have written without a sync: what counts as flushed from now on must be. */
+    return r == 0 ? commit_log_sync(log, start, scan->end) : r;
+}
+
+int recover_cold(struct store *store, const struct checkpoint *checkpoint, bool clean,
+                 void (*progress)(struct store *store, int64_t pos, int64_t end))
+{
+    struct queue_table *table = store->queue_table;
+    struct scan scan = {.store = store, .progress = progress, .told_ms = clock_monotonic_ms()};
+    int64_t begin_ms = clock_monotonic_ms();
+    atomic_store(&table->log_readable_pos, commit_log_min_pos(store->commit_log));
+    atomic_store(&table->dispatched_pos, commit_log_min_pos(store->commit_log));
+    int r = dispatch_new(store, &scan.dispatch);
+    if (r < 0)
+        return r;
+    log_reader_init(&scan.reader, store->commit_log);
+    r = scan_all(&scan, checkpoint, clean);
+    log_reader_done(&scan.reader);
+    dispatch_free(scan.dispatch);
+    if (r == 0)
+        r = commit_log_cut(store->commit_log, scan.end);
+    if (r == 0)
+        r = consume_queues_cut(store->consume_queues, scan.end);
+    if (r < 0)
+        return r;
+    atomic_store(&table->log_min_pos, commit_log_min_pos(store->commit_log));
+    atomic_store(&table->log_written_pos, scan.end);
+    atomic_store(&table->log_flushed_pos, scan.end);
+    atomic_store(&table->dispatched_pos, scan.end);
+    atomic_store_explicit(&table->log_readable_pos, scan.end, memory_order_release);
+    metadata_clamp_offsets(store);
+    ledger_begin(store->ledger, scan.end);
+    log_info("recovered from files in %" PRId64 " ms (%s stop before): log %" PRId64 " to %" PRId64,
+             clock_monotonic_ms() - begin_ms, clean ? "clean" : "unclean", commit_log_min_pos(store->commit_log),
+             scan.end);
+    return 0;
+}
