@@ -29,6 +29,7 @@ struct fake {
     uint64_t generation;
     char order[32];
     FILE *trace;
+    int life_line;
     bool done;
 };
 
@@ -65,6 +66,8 @@ static int take_grant(struct fake *fake)
     fflush(fake->trace);
     if (grant.kind == GRANT_BOARD && board_attach(fds[0], true, &fake->board) < 0)
         exit(EXIT_CODE_IO);
+    if (grant.kind == GRANT_LIFE_LINE)
+        fake->life_line = fds[0];
     fake->done |= grant.kind == GRANT_DONE;
     return 1;
 }
@@ -101,9 +104,13 @@ static void on_message(void *context, struct bytes peer, struct bytes message)
 
 static int on_grant(sd_event_source *source, int fd, uint32_t events, void *context)
 {
-    if (take_grant(context) == 0)
-        sd_event_exit(sd_event_source_get_event(source), 0);
-    return 0;
+    return take_grant(context) == 0 ? sd_event_source_set_enabled(source, SD_EVENT_OFF) : 0;
+}
+
+/* The only sign by which a worker learns that nobody will come back. */
+static int on_life_line(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
 /* Until the bus is there. */
@@ -162,6 +169,7 @@ int main(void)
                     &fake.bus) < 0)
         return EXIT_CODE_IO;
     sd_event_add_io(fake.event, NULL, CONTRACT_FD_CHANNEL, EPOLLIN, on_grant, &fake);
+    sd_event_add_io(fake.event, NULL, fake.life_line, EPOLLHUP, on_life_line, &fake);
     sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC, 200000, 0, on_tick, &fake);
     sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC, 0, 1, on_hello_timer, &fake);
     int r = sd_event_loop(fake.event);
