@@ -203,7 +203,7 @@ void json_file_print(struct text *text, json_t *value, unsigned depth)
         for (size_t i = 0; i < json_array_size(value); i++) {
             if (i > 0)
                 text_add_bytes(text, bytes_of(","));
-            json_file_print(text, json_array_get(value, i), depth + 1);
+            json_file_print(text, json_array_get(value, i), depth);
         }
         text_add_bytes(text, bytes_of("]"));
     } else if (json_is_string(value)) {
