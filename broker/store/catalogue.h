@@ -1,7 +1,7 @@
 /* Catalogue: what each front must know of topics, groups, members and subscriptions, as numbered records in its control
- * reply ring (msg.h). Per front one feed: encoded records in private memory, moved into the ring as room permits, so that
- * the store never waits for a reader. A front gets nothing until it has asked for a snapshot, and a snapshot waits until
- * every live front has told this store its members. Store process, one thread. */
+ * reply ring (msg.h). Per front one feed: encoded records in private memory, moved into the ring as room permits, so
+ * that the store never waits for a reader. A front gets nothing until it has asked for a snapshot, and a snapshot waits
+ * until every live front has told this store its members. Store process, one thread. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* Config files of the store: see config_files.h. The main thread marks what changed; a timer makes the text; the helper
- * thread writes it. Per file at most one text waits: a newer one replaces it. The helper touches nothing but its queue; a
- * write that failed is tried again with the next timer. The files are behind the image by CONFIG_FILES_BATCH_MS (topics,
- * groups) or flushConsumerOffsetInterval (offsets); only a cold start and Apache ever read them. */
+ * thread writes it. Per file at most one text waits: a newer one replaces it. The helper touches nothing but its queue;
+ * a write that failed is tried again with the next timer. The files are behind the image by CONFIG_FILES_BATCH_MS
+ * (topics, groups) or flushConsumerOffsetInterval (offsets); only a cold start and Apache ever read them. */
 #include "config_files.h"
 
 #include <errno.h>
@@ -18,7 +18,6 @@
 #include "config_tables.h"
 #include "json_file.h"
 #include "shm/board.h"
-
 
 struct config_files {
     struct store *store;

@@ -1,6 +1,7 @@
-/* topics.json, subscriptionGroup.json and consumerOffset.json: see config_tables.h. Printing is on the way of the single
- * writer's turn, so it goes straight into one growing text; only entries with unknown parts take the way over jansson.
- * Reading happens at a cold start and is lenient as Java is: missing values are Java's defaults, numbers may be text. */
+/* topics.json, subscriptionGroup.json and consumerOffset.json: see config_tables.h. Printing is on the way of the
+ * single writer's turn, so it goes straight into one growing text; only entries with unknown parts take the way over
+ * jansson. Reading happens at a cold start and is lenient as Java is: missing values are Java's defaults, numbers may
+ * be text. */
 #include "config_tables.h"
 
 #include <errno.h>
@@ -147,8 +148,7 @@ void config_tables_print_groups(struct store *store, struct text *text)
     struct printing printing = {text, false};
     print_version(text, groups_version(store->groups));
     const char *forbidden_text = groups_forbidden(store->groups);
-    PN_CLEANUP(json_decref_p) json_t *forbidden =
-        *forbidden_text ? json_loads(forbidden_text, 0, NULL) : json_object();
+    PN_CLEANUP(json_decref_p) json_t *forbidden = *forbidden_text ? json_loads(forbidden_text, 0, NULL) : json_object();
     add(text, "\n\t\"forbiddenTable\":");
     json_file_print(text, forbidden, 1);
     add(text, ",\n\t\"subscriptionGroupTable\":{");
@@ -291,7 +291,8 @@ int config_tables_load_topics(struct store *store, json_t *json)
     void *next;
     if (table && !json_is_object(table))
         return -EBADMSG;
-    json_object_foreach_safe(table, next, name, entry) {
+    json_object_foreach_safe(table, next, name, entry)
+    {
         int r = load_topic(store, name, entry);
         if (r < 0)
             return r;
@@ -341,7 +342,8 @@ int config_tables_load_groups(struct store *store, json_t *json)
     void *next;
     if (table && !json_is_object(table))
         return -EBADMSG;
-    json_object_foreach_safe(table, next, name, entry) {
+    json_object_foreach_safe(table, next, name, entry)
+    {
         int r = load_group(store, name, entry);
         if (r < 0)
             return r;
@@ -362,10 +364,12 @@ int config_tables_load_offsets(struct store *store, json_t *json)
     const char *key, *queue;
     if (table && !json_is_object(table))
         return -EBADMSG;
-    json_object_foreach(table, key, queues) {
+    json_object_foreach(table, key, queues)
+    {
         if (!json_is_object(queues) || !strchr(key, '@'))
             return -EBADMSG;
-        json_object_foreach(queues, queue, value) {
+        json_object_foreach(queues, queue, value)
+        {
             char *end;
             long queue_id = strtol(queue, &end, 10);
             if (*end || end == queue || queue_id < 0 || queue_id > INT32_MAX)

@@ -1,5 +1,5 @@
-/* Consumer groups: see groups.h. Order of a change as for topics: room in the image, table, image record, then catalogue
- * and file. Nothing is fatal here but our own inconsistency. */
+/* Consumer groups: see groups.h. Order of a change as for topics: room in the image, table, image record, then
+ * catalogue and file. Nothing is fatal here but our own inconsistency. */
 #include "groups.h"
 
 #include <errno.h>
@@ -34,7 +34,8 @@ void groups_free(struct groups *groups)
     if (!groups)
         return;
     struct group *group, *next;
-    HASH_ITER(hh, groups->by_name, group, next) {
+    HASH_ITER(hh, groups->by_name, group, next)
+    {
         HASH_DEL(groups->by_name, group);
         free(group->name);
         free(group->extra);
@@ -55,7 +56,8 @@ struct group *groups_find(struct groups *groups, struct bytes name)
 int groups_each(struct groups *groups, int (*visit)(struct group *group, void *context), void *context)
 {
     struct group *group, *next;
-    HASH_ITER(hh, groups->by_name, group, next) {
+    HASH_ITER(hh, groups->by_name, group, next)
+    {
         int r = visit(group, context);
         if (r != 0)
             return r;
@@ -102,8 +104,8 @@ bool groups_name_valid(struct bytes name)
 }
 
 static const char *const system_groups[] = {
-    "TOOLS_CONSUMER",       "FILTERSRV_CONSUMER",   "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY", "CID_ONSAPI_PULL",
-    "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS",
+    "TOOLS_CONSUMER",  "FILTERSRV_CONSUMER",    "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER",  "CID_RMQ_SYS_TRANS",
 };
 enum { SYSTEM_GROUP_COUNT = sizeof system_groups / sizeof *system_groups };
 
@@ -142,7 +144,7 @@ void groups_write_image(struct groups *groups, struct image *image)
 {
     struct group *group, *next;
     HASH_ITER(hh, groups->by_name, group, next)
-        write_record(groups, image, group);
+    write_record(groups, image, group);
     struct cursor c = image_begin(image, IMAGE_GROUPS_VERSION);
     data_version_put(&c, &groups->version);
     cursor_put_string(&c, bytes_of(groups_forbidden(groups)));
@@ -217,9 +219,15 @@ int groups_apply_image(struct store *store, enum image_type type, struct bytes p
 
 struct group groups_default(char *name)
 {
-    return (struct group){.name = name, .which_broker_when_slow = 1, .retry_max_times = 16, .retry_queues = 1,
-                          .consume_timeout_minutes = 15, .consume_enable = true, .from_min_enable = true,
-                          .broadcast_enable = true, .notify_members_changed = true};
+    return (struct group){.name = name,
+                          .which_broker_when_slow = 1,
+                          .retry_max_times = 16,
+                          .retry_queues = 1,
+                          .consume_timeout_minutes = 15,
+                          .consume_enable = true,
+                          .from_min_enable = true,
+                          .broadcast_enable = true,
+                          .notify_members_changed = true};
 }
 
 int groups_put(struct store *store, const struct group *wish, struct group **ret_group)

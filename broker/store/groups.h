@@ -16,7 +16,8 @@ struct group {
     int64_t broker_id, which_broker_when_slow;
     int32_t retry_max_times, retry_queues, sys_flag, consume_timeout_minutes;
     bool consume_enable, from_min_enable, broadcast_enable, orderly, notify_members_changed;
-    char *extra; /* JSON object text of what else the file says of it (attributes, groupRetryPolicy, …); NULL: nothing */
+    char
+        *extra; /* JSON object text of what else the file says of it (attributes, groupRetryPolicy, …); NULL: nothing */
     UT_hash_handle hh;
 };
 

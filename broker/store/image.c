@@ -1,7 +1,7 @@
 /* Image of the store's metadata in shared memory: see image.h for the layout and the proof. Store process, its one
- * thread; the bytes belong to this module, what they mean to the modules that write them. An image that does not check out
- * is never fatal: the caller goes to its files. Running out of room while a record is written is, because the caller has
- * asked for room before. */
+ * thread; the bytes belong to this module, what they mean to the modules that write them. An image that does not check
+ * out is never fatal: the caller goes to its files. Running out of room while a record is written is, because the
+ * caller has asked for room before. */
 #include "image.h"
 
 #include <errno.h>
@@ -32,7 +32,7 @@ struct image {
     int64_t full_until_ms;
     struct image_record *open; /* between image_begin and image_end */
     enum image_type open_type;
-    bool discard;                                           /* the open record goes nowhere */
+    bool discard;                                            /* the open record goes nowhere */
     _Alignas(struct image_record) uint8_t spill[128 * 1024]; /* where it is made; more than any record has */
 };
 
@@ -223,8 +223,8 @@ void image_end(struct image *image, struct cursor *payload)
     image->open = NULL;
     if (image->discard)
         return;
-    *record = (struct image_record){.size = (uint32_t)size, .type = (uint16_t)image->open_type,
-                                    .number = ++image->number};
+    *record =
+        (struct image_record){.size = (uint32_t)size, .type = (uint16_t)image->open_type, .number = ++image->number};
     record->crc32 = record_crc(record, size);
     image->pos += round_up_8(size);
     if (image->flipping)

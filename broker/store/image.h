@@ -1,23 +1,23 @@
-/* Image: the home of a store's metadata that survives the store (topics, groups, consumer offsets, queue locks with their
- * leases, data versions). One object per broker, made by the supervisor, mapped by its store alone. It is sparse: a page
- * that no record reached costs nothing. This file is its layout and image.c the only code that touches it.
+/* Image: the home of a store's metadata that survives the store (topics, groups, consumer offsets, queue locks with
+ * their leases, data versions). One object per broker, made by the supervisor, mapped by its store alone. It is sparse:
+ * a page that no record reached costs nothing. This file is its layout and image.c the only code that touches it.
  *
  *     0                 struct image_layout (one page)
  *     4096              half 0, IMAGE_HALF_SIZE bytes
  *     4096 + half size  half 1
  *
- * `active` is 0 while there is no image; else a turn number that grows by one with each flip, and half `active & 1` is the
- * one in use. A half is an append-only run of records, one behind the other, each starting on 8 bytes; `end_pos[half]`
- * (bytes from the half's start) is the end of the published ones. A change is: record bytes, then one release store of
- * end_pos. Bytes behind end_pos mean nothing. So a store killed at any instruction leaves the state after its last
- * published record.
+ * `active` is 0 while there is no image; else a turn number that grows by one with each flip, and half `active & 1` is
+ * the one in use. A half is an append-only run of records, one behind the other, each starting on 8 bytes;
+ * `end_pos[half]` (bytes from the half's start) is the end of the published ones. A change is: record bytes, then one
+ * release store of end_pos. Bytes behind end_pos mean nothing. So a store killed at any instruction leaves the state
+ * after its last published record.
  *
  * When the active half is full, the whole state is written as records into the other half, its end_pos is stored, then
  * `active` (release), then the old half's pages are given back. A store killed in between leaves the old half in use.
  *
  * A record is valid if its size lies within the published bytes, its number is that of its predecessor plus one (the
- * first of a half has 1) and its CRC holds. An image with an invalid record, an end_pos between records or another version
- * is not believed as a whole: the store then starts cold, from its JSON files, as it does when `active` is 0.
+ * first of a half has 1) and its CRC holds. An image with an invalid record, an end_pos between records or another
+ * version is not believed as a whole: the store then starts cold, from its JSON files, as it does when `active` is 0.
  * Host byte order. One thread. */
 #pragma once
 
@@ -53,16 +53,16 @@ _Static_assert(IMAGE_HALF_SIZE % IMAGE_PAGE == 0, "a half can be given back in p
 
 /* Payloads are cursor fields (base/bytes.h); the module that owns a kind of state writes and reads its own types. */
 enum image_type {
-    IMAGE_TOPIC_PUT = 1,     /* topics.c */
-    IMAGE_TOPIC_DROP,        /* topics.c */
-    IMAGE_TOPICS_VERSION,    /* topics.c: data version alone, in snapshots */
-    IMAGE_GROUP_PUT,         /* groups.c */
-    IMAGE_GROUP_DROP,        /* groups.c */
-    IMAGE_GROUPS_VERSION,    /* groups.c */
-    IMAGE_OFFSET,            /* offsets.c: one commit */
-    IMAGE_OFFSETS_VERSION,   /* offsets.c */
-    IMAGE_LOCK,              /* queue_locks.c: taken or renewed */
-    IMAGE_UNLOCK,            /* queue_locks.c */
+    IMAGE_TOPIC_PUT = 1,   /* topics.c */
+    IMAGE_TOPIC_DROP,      /* topics.c */
+    IMAGE_TOPICS_VERSION,  /* topics.c: data version alone, in snapshots */
+    IMAGE_GROUP_PUT,       /* groups.c */
+    IMAGE_GROUP_DROP,      /* groups.c */
+    IMAGE_GROUPS_VERSION,  /* groups.c */
+    IMAGE_OFFSET,          /* offsets.c: one commit */
+    IMAGE_OFFSETS_VERSION, /* offsets.c */
+    IMAGE_LOCK,            /* queue_locks.c: taken or renewed */
+    IMAGE_UNLOCK,          /* queue_locks.c */
 };
 
 struct image;

@@ -177,8 +177,7 @@ static void print_object(struct text *text, json_t *object, unsigned depth)
         abort();
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value)
-        keys[used++] = key;
+    json_object_foreach(object, key, value) keys[used++] = key;
     qsort(keys, count, sizeof *keys, by_text);
     text_add_bytes(text, bytes_of("{"));
     for (size_t i = 0; i < count; i++) {

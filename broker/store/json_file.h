@@ -1,6 +1,6 @@
 /* One JSON file in config/, read and written so that a death at any instruction leaves a whole file: NAME or NAME.bak.
- * Also the writer of fastjson's pretty dialect (TAB indent, integer keys bare). Store process; json_file_write() runs on
- * the helper thread of config_files.c, the rest on the main thread at start. */
+ * Also the writer of fastjson's pretty dialect (TAB indent, integer keys bare). Store process; json_file_write() runs
+ * on the helper thread of config_files.c, the rest on the main thread at start. */
 #pragma once
 
 #include <jansson.h>

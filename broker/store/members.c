@@ -1,5 +1,5 @@
-/* Members of groups: see members.h. A heartbeat that says nothing new costs one look-up and a comparison; everything that
- * changes is told to the catalogue at once, in the order group, member, subscriptions. */
+/* Members of groups: see members.h. A heartbeat that says nothing new costs one look-up and a comparison; everything
+ * that changes is told to the catalogue at once, in the order group, member, subscriptions. */
 #include "members.h"
 
 #include <errno.h>
@@ -77,10 +77,11 @@ static struct member_group **table_of(struct members *members, bool is_producer)
 static void groups_table_free(struct member_group **table)
 {
     struct member_group *group, *next;
-    HASH_ITER(hh, *table, group, next) {
+    HASH_ITER(hh, *table, group, next)
+    {
         struct member *member, *next_member;
         DL_FOREACH_SAFE2(group->members, member, next_member, group_next)
-            member_free(member);
+        member_free(member);
         subscriptions_free(group->in_force, group->in_force_count);
         HASH_DEL(*table, group);
         free(group->name);
@@ -93,7 +94,8 @@ void members_free(struct members *members)
     if (!members)
         return;
     struct member_connection *connection, *next;
-    HASH_ITER(hh, members->connections, connection, next) {
+    HASH_ITER(hh, members->connections, connection, next)
+    {
         HASH_DEL(members->connections, connection);
         free(connection);
     }
@@ -140,17 +142,19 @@ bool members_has_client(const struct members *members, struct bytes group_name, 
     const struct member *member;
     if (group)
         DL_FOREACH2(group->members, member, group_next)
-            if (bytes_equal_text(client_id, member->client_id))
-                return true;
+    if (bytes_equal_text(client_id, member->client_id))
+        return true;
     return false;
 }
 
 int members_each(struct members *members, int (*visit)(struct member *member, void *context), void *context)
 {
     struct member_connection *connection, *next;
-    HASH_ITER(hh, members->connections, connection, next) {
+    HASH_ITER(hh, members->connections, connection, next)
+    {
         struct member *member;
-        DL_FOREACH2(connection->members, member, connection_next) {
+        DL_FOREACH2(connection->members, member, connection_next)
+        {
             int r = visit(member, context);
             if (r != 0)
                 return r;
@@ -164,7 +168,8 @@ int members_each_subscription(struct members *members,
                               void *context)
 {
     struct member_group *group, *next;
-    HASH_ITER(hh, members->consumer_groups, group, next) {
+    HASH_ITER(hh, members->consumer_groups, group, next)
+    {
         for (unsigned i = 0; i < group->in_force_count; i++) {
             int r = visit(group->name, &group->in_force[i], context);
             if (r != 0)
@@ -198,8 +203,8 @@ static struct subscription *find_subscription(struct subscription *list, unsigne
 
 static bool same_subscription(const struct subscription *a, const struct subscription *b)
 {
-    return a->version == b->version && a->expression_type == b->expression_type &&
-           strcmp(a->topic, b->topic) == 0 && strcmp(a->expression, b->expression) == 0;
+    return a->version == b->version && a->expression_type == b->expression_type && strcmp(a->topic, b->topic) == 0 &&
+           strcmp(a->expression, b->expression) == 0;
 }
 
 /* Sorted; of a topic that is named twice the higher version counts. -EBADMSG: bytes that are no text, or none. */
@@ -244,7 +249,8 @@ static const struct subscription *choose(const struct member_group *group, const
 {
     const struct subscription *best = NULL;
     const struct member *member;
-    DL_FOREACH2(group->members, member, group_next) {
+    DL_FOREACH2(group->members, member, group_next)
+    {
         const struct subscription *one = find_subscription(member->subscriptions, member->subscription_count, topic);
         if (!one)
             continue;
@@ -308,8 +314,8 @@ static struct member *find_member(struct member_connection *connection, struct b
     struct member *member;
     if (connection)
         DL_FOREACH2(connection->members, member, connection_next)
-            if (member->is_producer == is_producer && bytes_equal_text(group, member->group->name))
-                return member;
+    if (member->is_producer == is_producer && bytes_equal_text(group, member->group->name))
+        return member;
     return NULL;
 }
 
@@ -489,7 +495,8 @@ void members_drop(struct store *store, struct peer *peer, uint64_t connection_id
 void members_drop_peer(struct store *store, struct peer *peer)
 {
     struct member_connection *connection, *next;
-    HASH_ITER(hh, store->members->connections, connection, next) {
+    HASH_ITER(hh, store->members->connections, connection, next)
+    {
         if (connection->key.peer != peer->id)
             continue;
         while (connection->members)

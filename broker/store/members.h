@@ -1,6 +1,6 @@
-/* Members of producer and consumer groups: which connection of which front is in which group, with its subscriptions. Not
- * in the image: the fronts own the connections and tell a new store all of them (replay). The subscription in force for a
- * group and topic is the one of the highest version among the members that have it. Store process, one thread. */
+/* Members of producer and consumer groups: which connection of which front is in which group, with its subscriptions.
+ * Not in the image: the fronts own the connections and tell a new store all of them (replay). The subscription in force
+ * for a group and topic is the one of the highest version among the members that have it. Store process, one thread. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* The metadata half of the store: opens it, hands each control record to the module that serves it, answers. Store process,
- * its one thread.
+/* The metadata half of the store: opens it, hands each control record to the module that serves it, answers. Store
+ * process, its one thread.
  *
  * Warm: the image is replayed and no file is read; an image that does not check out makes the start cold. Cold: files →
  * tables → one image. Each request's effect is in the image before its answer is in the ring, and the catalogue records
@@ -320,8 +320,8 @@ static void take_queue_lock(const struct request *request)
     if (lock.token) {
         out = ring_reserve(&request->peer->control_out, MSG_LOCK_ANSWER, 0, size, NULL);
         pn_assert(out); /* the turn takes a request only while there is room for its answer */
-        *out = (struct msg_lock_answer){.token = lock.token, .request_pos = request->pos, .code = CODE_SUCCESS,
-                                        .count = lock.count};
+        *out = (struct msg_lock_answer){
+            .token = lock.token, .request_pos = request->pos, .code = CODE_SUCCESS, .count = lock.count};
     }
     int64_t now_ms = clock_monotonic_ms();
     for (uint32_t i = 0; i < lock.count; i++) {

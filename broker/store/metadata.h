@@ -14,7 +14,8 @@ int metadata_start(struct store *store);
 void metadata_stop(struct store *store);
 void metadata_free(struct store *store);
 
-/* One checked record of a control ring; applied and answered before return. Idempotent: a successor may run it again. */
+/* One checked record of a control ring; applied and answered before return. Idempotent: a successor may run it again.
+ */
 void metadata_take(struct store *store, struct peer *peer, const struct ring_view *view);
 void metadata_peer_added(struct store *store, struct peer *peer);
 /* Drops the peer's members (and so their locks) and its catalogue feed. */

@@ -48,7 +48,8 @@ void offsets_free(struct offsets *offsets)
     if (!offsets)
         return;
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next) {
+    HASH_ITER(hh, offsets->by_key, entry, next)
+    {
         HASH_DEL(offsets->by_key, entry);
         free(entry->key);
         free(entry->queues);
@@ -137,7 +138,8 @@ void offsets_each(struct offsets *offsets,
                   void *context)
 {
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next) {
+    HASH_ITER(hh, offsets->by_key, entry, next)
+    {
         for (unsigned i = 0; i < entry->count; i++) {
             struct queue_offset *queue = &entry->queues[i];
             queue->offset = visit(entry->key, queue->queue_id, queue->offset, context);
@@ -167,8 +169,8 @@ void offsets_write_image(struct offsets *offsets, struct image *image)
 {
     struct entry *entry, *next;
     HASH_ITER(hh, offsets->by_key, entry, next)
-        for (unsigned i = 0; i < entry->count; i++)
-            write_record(image, bytes_of(entry->key), entry->queues[i].queue_id, entry->queues[i].offset);
+    for (unsigned i = 0; i < entry->count; i++)
+        write_record(image, bytes_of(entry->key), entry->queues[i].queue_id, entry->queues[i].offset);
     write_version(offsets, image);
 }
 
@@ -245,8 +247,7 @@ int32_t offsets_query(struct store *store, struct bytes group, struct bytes topi
                       int64_t *ret_offset, const char **ret_remark)
 {
     uint8_t buffer[KEY_MAX];
-    const struct queue_offset *queue =
-        find_queue(find_entry(store->offsets, make_key(buffer, topic, group)), queue_id);
+    const struct queue_offset *queue = find_queue(find_entry(store->offsets, make_key(buffer, topic, group)), queue_id);
     *ret_remark = "";
     *ret_offset = queue ? queue->offset : -1;
     if (*ret_offset >= 0)

@@ -1,6 +1,6 @@
-/* Consumer offsets: topic@group → queue → next offset to consume. A commit is in the image before it is answered; the file
- * consumerOffset.json follows every flushConsumerOffsetInterval. Going backwards and −1 are stored as they come (Apache
- * does). Store process, one thread. */
+/* Consumer offsets: topic@group → queue → next offset to consume. A commit is in the image before it is answered; the
+ * file consumerOffset.json follows every flushConsumerOffsetInterval. Going backwards and −1 are stored as they come
+ * (Apache does). Store process, one thread. */
 #pragma once
 
 #include <stdint.h>
@@ -17,11 +17,13 @@ void offsets_free(struct offsets *offsets);
 int32_t offsets_commit(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
                        const char **ret_remark);
 /* QUERY_CONSUMER_OFFSET's rules. Where nothing is stored and the caller lets us guess, 0 is the answer only while the
- * queue and the log still begin at 0 and the log is younger than OFFSETS_YOUNG_LOG: a new group then reads all of it. */
+ * queue and the log still begin at 0 and the log is younger than OFFSETS_YOUNG_LOG: a new group then reads all of it.
+ */
 int32_t offsets_query(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, bool may_guess,
                       int64_t *ret_offset, const char **ret_remark);
-#define OFFSETS_YOUNG_LOG (8ll << 30) /* Apache asks whether offset 0 is within 40 % of memory; a fixed size is a rule
-                                         that does not depend on the machine */
+#define OFFSETS_YOUNG_LOG                                                                                              \
+    (8ll << 30) /* Apache asks whether offset 0 is within 40 % of memory; a fixed size is a rule                       \
+                   that does not depend on the machine */
 
 /* As loaded from a file or set by recovery: no rules, no image. */
 void offsets_set(struct offsets *offsets, struct bytes topic_at_group, int32_t queue_id, int64_t offset);

@@ -46,7 +46,7 @@ void queue_locks_free(struct queue_locks *locks)
         return;
     struct lock *lock, *next;
     HASH_ITER(hh, locks->by_key, lock, next)
-        drop(locks, lock);
+    drop(locks, lock);
     free(locks);
 }
 
@@ -140,8 +140,8 @@ void queue_locks_write_image(struct queue_locks *locks, struct image *image)
     struct lock *lock, *next;
     int64_t now_ms = clock_monotonic_ms();
     HASH_ITER(hh, locks->by_key, lock, next)
-        if (lock->lease_end_ms > now_ms)
-            write_lock(image, lock);
+    if (lock->lease_end_ms > now_ms)
+        write_lock(image, lock);
 }
 
 int queue_locks_apply_image(struct store *store, enum image_type type, struct bytes payload)
@@ -194,8 +194,8 @@ bool queue_locks_take(struct store *store, struct bytes client_id, struct bytes 
 /* A lock whose release finds no room in the image stays until its lease ends. */
 static void release(struct store *store, struct lock *lock)
 {
-    if (image_make_room(store->image, 1, record_size((struct bytes){NULL, 0}, bytes_of(lock->group),
-                                                     topic_of(lock))) < 0)
+    if (image_make_room(store->image, 1, record_size((struct bytes){NULL, 0}, bytes_of(lock->group), topic_of(lock))) <
+        0)
         return;
     write_unlock(store->image, lock);
     drop(store->queue_locks, lock);
@@ -215,24 +215,24 @@ void queue_locks_client_gone(struct store *store, struct bytes group, struct byt
 {
     struct lock *lock, *next;
     HASH_ITER(hh, store->queue_locks->by_key, lock, next)
-        if (bytes_equal_text(group, lock->group) && bytes_equal_text(client_id, lock->client_id))
-            release(store, lock);
+    if (bytes_equal_text(group, lock->group) && bytes_equal_text(client_id, lock->client_id))
+        release(store, lock);
 }
 
 void queue_locks_release_absent(struct store *store)
 {
     struct lock *lock, *next;
     HASH_ITER(hh, store->queue_locks->by_key, lock, next)
-        if (!members_has_client(store->members, bytes_of(lock->group), bytes_of(lock->client_id)))
-            release(store, lock);
+    if (!members_has_client(store->members, bytes_of(lock->group), bytes_of(lock->client_id)))
+        release(store, lock);
 }
 
 bool queue_locks_group_locked(const struct queue_locks *locks, struct bytes group, int64_t now_ms)
 {
     struct lock *lock, *next;
     HASH_ITER(hh, locks->by_key, lock, next)
-        if (lock->lease_end_ms > now_ms && bytes_equal_text(group, lock->group))
-            return true;
+    if (lock->lease_end_ms > now_ms && bytes_equal_text(group, lock->group))
+        return true;
     return false;
 }
 
@@ -240,6 +240,6 @@ void queue_locks_sweep(struct queue_locks *locks, int64_t now_ms)
 {
     struct lock *lock, *next;
     HASH_ITER(hh, locks->by_key, lock, next)
-        if (lock->lease_end_ms <= now_ms)
-            drop(locks, lock);
+    if (lock->lease_end_ms <= now_ms)
+        drop(locks, lock);
 }

@@ -1,6 +1,6 @@
-/* Queue locks of orderly consumers: (group, topic, queue) belongs to one client id until its lease ends (60 s, renewed by
- * its owner) or the client leaves the group. In the image with the lease's end on the monotonic clock, so that a successor
- * knows them to the millisecond. Store process, one thread. */
+/* Queue locks of orderly consumers: (group, topic, queue) belongs to one client id until its lease ends (60 s, renewed
+ * by its owner) or the client leaves the group. In the image with the lease's end on the monotonic clock, so that a
+ * successor knows them to the millisecond. Store process, one thread. */
 #pragma once
 
 #include <stdbool.h>

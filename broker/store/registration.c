@@ -1,6 +1,6 @@
-/* Registration over the bus: see registration.h. A name server that starts is greeted by the bus itself (an empty message
- * on connect) and asks for the table; the heartbeat finds whatever else was missed. So a message that could not be sent is
- * never repeated here. Nothing is fatal after the start. */
+/* Registration over the bus: see registration.h. A name server that starts is greeted by the bus itself (an empty
+ * message on connect) and asks for the table; the heartbeat finds whatever else was missed. So a message that could not
+ * be sent is never repeated here. Nothing is fatal after the start. */
 #include "registration.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* Registration with the name servers of this host, over the bus: the whole table at start, when a name server asks for it
- * and every registerNameServerPeriod; a changed topic at once; a heartbeat with the data version each second, so that a
- * name server that missed anything asks. Nothing here waits. Store process, one thread. */
+/* Registration with the name servers of this host, over the bus: the whole table at start, when a name server asks for
+ * it and every registerNameServerPeriod; a changed topic at once; a heartbeat with the data version each second, so
+ * that a name server that missed anything asks. Nothing here waits. Store process, one thread. */
 #pragma once
 
 #include "store.h"

@@ -1,5 +1,5 @@
-/* Which queue table slots are free: first fit among the gaps, else behind the last used one. Pure bookkeeping in private
- * memory, made anew at each start from the ranges that topics hold. Store process, one thread. */
+/* Which queue table slots are free: first fit among the gaps, else behind the last used one. Pure bookkeeping in
+ * private memory, made anew at each start from the ranges that topics hold. Store process, one thread. */
 #pragma once
 
 #include <stdint.h>

@@ -1,10 +1,10 @@
-/* Topics of this broker: the table, the rules by which topics come to be, and their queue table slots. Store process, its
- * one thread. The image is the truth for a successor, topics.json for a cold start and for Apache.
+/* Topics of this broker: the table, the rules by which topics come to be, and their queue table slots. Store process,
+ * its one thread. The image is the truth for a successor, topics.json for a cold start and for Apache.
  *
- * Order of a change: room in the image → table and slots (the log half copies queues that move) → image record → old slots
- * free → catalogue, name servers, file. Before the record is published nobody outside knows of the change, and the old
- * slot range is still whole; so a death anywhere leaves either the old state or the new one. Nothing is fatal here but
- * our own inconsistency. */
+ * Order of a change: room in the image → table and slots (the log half copies queues that move) → image record → old
+ * slots free → catalogue, name servers, file. Before the record is published nobody outside knows of the change, and
+ * the old slot range is still whole; so a death anywhere leaves either the old state or the new one. Nothing is fatal
+ * here but our own inconsistency. */
 #include "topics.h"
 
 #include <errno.h>
@@ -74,7 +74,8 @@ void topics_free(struct topics *topics)
     if (!topics)
         return;
     struct topic_entry *entry, *next;
-    HASH_ITER(hh, topics->by_name, entry, next) {
+    HASH_ITER(hh, topics->by_name, entry, next)
+    {
         HASH_DEL(topics->by_name, entry);
         entry_free(entry);
     }
@@ -105,7 +106,8 @@ struct topic *topics_of_slot(struct topics *topics, uint32_t slot)
 int topics_each(struct topics *topics, int (*visit)(struct topic *topic, void *context), void *context)
 {
     struct topic_entry *entry, *next;
-    HASH_ITER(hh, topics->by_name, entry, next) {
+    HASH_ITER(hh, topics->by_name, entry, next)
+    {
         int r = visit(&entry->topic, context);
         if (r != 0)
             return r;
@@ -148,8 +150,15 @@ bool topics_name_valid(struct bytes name)
 bool topics_is_system(struct bytes name)
 {
     static const char *const names[] = {
-        TEMPLATE_TOPIC, "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRACE_TOPIC",
-        "RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT",
+        TEMPLATE_TOPIC,
+        "SCHEDULE_TOPIC_XXXX",
+        "BenchmarkTest",
+        "RMQ_SYS_TRANS_HALF_TOPIC",
+        "RMQ_SYS_TRACE_TOPIC",
+        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+        "TRANS_CHECK_MAX_TIME_TOPIC",
+        "SELF_TEST_TOPIC",
+        "OFFSET_MOVED_EVENT",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (bytes_equal_text(name, names[i]))
@@ -181,7 +190,7 @@ void topics_write_image(struct topics *topics, struct image *image)
 {
     struct topic_entry *entry, *next;
     HASH_ITER(hh, topics->by_name, entry, next)
-        write_record(topics, image, &entry->topic);
+    write_record(topics, image, &entry->topic);
     struct cursor c = image_begin(image, IMAGE_TOPICS_VERSION);
     data_version_put(&c, &topics->version);
     cursor_put_u32(&c, topics->next_generation);
@@ -252,7 +261,8 @@ int topics_loaded(struct store *store)
 {
     struct topics *topics = store->topics;
     struct topic_entry *entry, *next;
-    HASH_ITER(hh, topics->by_name, entry, next) {
+    HASH_ITER(hh, topics->by_name, entry, next)
+    {
         struct topic *topic = &entry->topic;
         if (topic_slots_claim(topics->slots, topic->slot_base, topic->slot_count) < 0)
             return -EBADMSG;
@@ -412,17 +422,22 @@ int32_t topics_auto_create(struct store *store, struct bytes name, struct bytes 
 
 static struct topic_wish wish_of(const struct topic *topic)
 {
-    return (struct topic_wish){.name = bytes_of(topic->name), .read_queues = topic->read_queues,
-                               .write_queues = topic->write_queues, .perm = topic->perm,
-                               .sys_flag = topic->sys_flag, .order = topic->order, .multi_tag = topic->multi_tag,
-                               .extra = topic->extra, .least_slots = (int32_t)topic->slot_count};
+    return (struct topic_wish){.name = bytes_of(topic->name),
+                               .read_queues = topic->read_queues,
+                               .write_queues = topic->write_queues,
+                               .perm = topic->perm,
+                               .sys_flag = topic->sys_flag,
+                               .order = topic->order,
+                               .multi_tag = topic->multi_tag,
+                               .extra = topic->extra,
+                               .least_slots = (int32_t)topic->slot_count};
 }
 
 int topics_ensure_recovered(struct store *store, struct bytes name, int32_t queues, struct topic **ret_topic)
 {
     const struct topic *topic = topics_find(store->topics, name);
-    struct topic_wish wish = {.name = name, .read_queues = queues, .write_queues = queues,
-                              .perm = PERM_READ | PERM_WRITE};
+    struct topic_wish wish = {
+        .name = name, .read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE};
     if (topic) {
         wish = wish_of(topic);
         if (queues > wish.least_slots)
@@ -440,8 +455,11 @@ int topics_ensure_retry(struct store *store, struct bytes group, int32_t queues,
     struct topic *topic = topics_find(store->topics, bytes_of(name));
     if (topic)
         return 0;
-    struct topic_wish wish = {.name = bytes_of(name), .read_queues = queues, .write_queues = queues,
-                              .perm = PERM_READ | PERM_WRITE, .sys_flag = sys_flag};
+    struct topic_wish wish = {.name = bytes_of(name),
+                              .read_queues = queues,
+                              .write_queues = queues,
+                              .perm = PERM_READ | PERM_WRITE,
+                              .sys_flag = sys_flag};
     return topics_put(store, &wish, &topic);
 }
 
@@ -459,9 +477,14 @@ int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, s
         return CODE_INVALID_PARAMETER;
     }
     struct topic *topic = topics_find(store->topics, name);
-    struct topic_wish wish = {.name = name, .read_queues = put->read_queues, .write_queues = put->write_queues,
-                              .perm = put->perm, .sys_flag = put->topic_sys_flag, .order = put->order,
-                              .multi_tag = put->multi_tag, .least_slots = topic ? (int32_t)topic->slot_count : 0};
+    struct topic_wish wish = {.name = name,
+                              .read_queues = put->read_queues,
+                              .write_queues = put->write_queues,
+                              .perm = put->perm,
+                              .sys_flag = put->topic_sys_flag,
+                              .order = put->order,
+                              .multi_tag = put->multi_tag,
+                              .least_slots = topic ? (int32_t)topic->slot_count : 0};
     char *extra = NULL;
     int r = topic_attributes_change(topic ? topic->extra : NULL, attributes, !topic, &extra, ret_remark);
     if (r < 0)
@@ -472,7 +495,8 @@ int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, s
     return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
 }
 
-/* 5.3.3's list. RMQ_SYS_TRACE_TOPIC is made by the first trace message unless traceTopicEnable, which we do not have. */
+/* 5.3.3's list. RMQ_SYS_TRACE_TOPIC is made by the first trace message unless traceTopicEnable, which we do not have.
+ */
 int topics_make_system(struct store *store)
 {
     const struct store_config *config = &store->config;
@@ -501,8 +525,10 @@ int topics_make_system(struct store *store)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         if (!list[i].name || topics_find(store->topics, bytes_of(list[i].name)))
             continue;
-        struct topic_wish wish = {.name = bytes_of(list[i].name), .read_queues = list[i].queues,
-                                  .write_queues = list[i].queues, .perm = list[i].perm};
+        struct topic_wish wish = {.name = bytes_of(list[i].name),
+                                  .read_queues = list[i].queues,
+                                  .write_queues = list[i].queues,
+                                  .perm = list[i].perm};
         struct topic *topic;
         int r = topics_put(store, &wish, &topic);
         if (r < 0) {

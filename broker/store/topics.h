@@ -1,6 +1,6 @@
 /* Topics of this broker: configuration, and the range of queue table slots in which each topic's queues stand. Loaded
- * from the image (warm) or config/topics.json (cold); every change goes to the image before anybody sees it, then to the
- * catalogue, to the name servers and, batched, to topics.json in Apache's format. */
+ * from the image (warm) or config/topics.json (cold); every change goes to the image before anybody sees it, then to
+ * the catalogue, to the name servers and, batched, to topics.json in Apache's format. */
 #pragma once
 
 #include "base/bytes.h"
@@ -31,11 +31,11 @@ bool topics_name_valid(struct bytes name);
 bool topics_is_system(struct bytes name);
 
 /* Implemented by the log half (consume_queue.c): a topic's queues moved to another slot range or got slots; copies what
- * the queue table says (old_count may be 0), makes the new slots' generation visible last. Called before the image knows
- * of the move, so that a store killed in between still has the old range whole; the old slots are freed (generation 0)
- * after it. Not called while store->consume_queues is NULL: what metadata_open() loads and makes, the log half takes over
- * with topics_each() when it opens its queues, and a slot whose generation in the queue table is not the topic's is then
- * to be set up anew. */
+ * the queue table says (old_count may be 0), makes the new slots' generation visible last. Called before the image
+ * knows of the move, so that a store killed in between still has the old range whole; the old slots are freed
+ * (generation 0) after it. Not called while store->consume_queues is NULL: what metadata_open() loads and makes, the
+ * log half takes over with topics_each() when it opens its queues, and a slot whose generation in the queue table is
+ * not the topic's is then to be set up anew. */
 void consume_queues_slots_assigned(struct store *store, struct topic *topic, uint32_t old_base, uint32_t old_count);
 
 /* The rest is for the metadata half. */

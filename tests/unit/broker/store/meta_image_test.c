@@ -1,5 +1,5 @@
-/* The image: what a successor finds after a cut at any record, after a torn tail, after flips, and after a writer that was
- * killed at any moment. */
+/* The image: what a successor finds after a cut at any record, after a torn tail, after flips, and after a writer that
+ * was killed at any moment. */
 #include <signal.h>
 #include <sched.h>
 
@@ -223,8 +223,8 @@ static void test_killed_in_a_flip(void **state)
     close(fd);
 }
 
-/* A writer that says what it has published, killed at any moment: nothing published is missing, nothing else is there but
- * the one under way. */
+/* A writer that says what it has published, killed at any moment: nothing published is missing, nothing else is there
+ * but the one under way. */
 static void test_killed_anywhere(void **state)
 {
     int fd = make_image();

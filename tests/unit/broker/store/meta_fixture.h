@@ -1,5 +1,5 @@
-/* A store as the metadata half sees it, without log and without processes: real image and queue table objects, real rings
- * to fronts played by the test. "Death" is dropping the struct and opening another one on the same objects. */
+/* A store as the metadata half sees it, without log and without processes: real image and queue table objects, real
+ * rings to fronts played by the test. "Death" is dropping the struct and opening another one on the same objects. */
 #pragma once
 
 #include <errno.h>
@@ -18,17 +18,17 @@
 
 #include <cmocka.h>
 
-#include "../../broker/store/catalogue.h"
-#include "../../broker/store/config_files.h"
-#include "../../broker/store/groups.h"
-#include "../../broker/store/image.h"
-#include "../../broker/store/members.h"
-#include "../../broker/store/metadata.h"
-#include "../../broker/store/offsets.h"
-#include "../../broker/store/peers.h"
-#include "../../broker/store/queue_locks.h"
-#include "../../broker/store/store.h"
-#include "../../broker/store/topics.h"
+#include "broker/store/catalogue.h"
+#include "broker/store/config_files.h"
+#include "broker/store/groups.h"
+#include "broker/store/image.h"
+#include "broker/store/members.h"
+#include "broker/store/metadata.h"
+#include "broker/store/offsets.h"
+#include "broker/store/peers.h"
+#include "broker/store/queue_locks.h"
+#include "broker/store/store.h"
+#include "broker/store/topics.h"
 #include "contract.h"
 #include "msg/msg.h"
 
@@ -42,6 +42,8 @@ struct fixture {
     struct ring_reader from_store[4];
 };
 
+/* For "%.*s". */
+#define SAY(b)        (int)(b).size, (b).data ? (const char *)(b).data : ""
 #define TEXT(literal) ((struct bytes){(const uint8_t *)(literal), sizeof(literal) - 1})
 
 static inline void fixture_begin(struct fixture *f)
@@ -49,7 +51,8 @@ static inline void fixture_begin(struct fixture *f)
     memset(f, 0, sizeof *f);
     snprintf(f->dir, sizeof f->dir, "/tmp/pintle-meta-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    assert_int_equal(segment_create("image", SEGMENT_IMAGE, CONTRACT_IMAGE_VERSION, CONTRACT_IMAGE_SIZE, 1, &f->image_fd), 0);
+    assert_int_equal(
+        segment_create("image", SEGMENT_IMAGE, CONTRACT_IMAGE_VERSION, CONTRACT_IMAGE_SIZE, 1, &f->image_fd), 0);
     assert_int_equal(queue_table_create("queue table", 1, &f->table_fd), 0);
 }
 
@@ -60,9 +63,17 @@ static inline int fixture_open(struct fixture *f, bool warm)
     memset(&f->store, 0, sizeof f->store);
     f->store.generation = generation;
     f->store.config = (struct store_config){
-        .broker_name = "broker-a", .cluster_name = "DefaultCluster", .broker_ip1 = "", .listen_port = 10911,
-        .ha_listen_port = 10912, .store_root = f->dir, .auto_create_topic = true, .auto_create_group = true,
-        .default_topic_queues = 8, .broker_permission = 6, .flush_offset_interval_ms = 5000,
+        .broker_name = "broker-a",
+        .cluster_name = "DefaultCluster",
+        .broker_ip1 = "",
+        .listen_port = 10911,
+        .ha_listen_port = 10912,
+        .store_root = f->dir,
+        .auto_create_topic = true,
+        .auto_create_group = true,
+        .default_topic_queues = 8,
+        .broker_permission = 6,
+        .flush_offset_interval_ms = 5000,
         .register_interval_ms = 30000,
     };
     f->store.peers = &f->peers;
@@ -166,8 +177,13 @@ static inline void send_member(struct fixture *f, unsigned index, uint64_t conne
 {
     uint8_t buffer[4096];
     struct cursor c = cursor_over(buffer, sizeof buffer);
-    struct msg_member_put put = {.token = 7, .connection = connection, .is_producer = is_producer, .consume_type = 1,
-                                 .message_model = 1, .flags = MSG_MEMBER_ANSWER, .subscription_count = (uint16_t)count,
+    struct msg_member_put put = {.token = 7,
+                                 .connection = connection,
+                                 .is_producer = is_producer,
+                                 .consume_type = 1,
+                                 .message_model = 1,
+                                 .flags = MSG_MEMBER_ANSWER,
+                                 .subscription_count = (uint16_t)count,
                                  .version = 479};
     memcpy(cursor_take(&c, sizeof put), &put, sizeof put);
     cursor_put_string(&c, bytes_of(client_id));

@@ -9,7 +9,8 @@ static struct topic *auto_create(struct fixture *f, const char *name, const char
 {
     struct topic *topic;
     const char *remark;
-    int32_t code = topics_auto_create(&f->store, bytes_of(name), bytes_of(default_topic), queues, false, &topic, &remark);
+    int32_t code =
+        topics_auto_create(&f->store, bytes_of(name), bytes_of(default_topic), queues, false, &topic, &remark);
     assert_int_equal(code, expected_code);
     if (code == CODE_OK)
         assert_string_equal(topic->name, name);
@@ -76,11 +77,19 @@ static void test_system_topics(void **state)
         const char *name;
         int32_t queues, perm;
     } expected[] = {
-        {"SELF_TEST_TOPIC", 1, 6}, {"TBW102", 8, 7}, {"BenchmarkTest", 1024, 6}, {"DefaultCluster", 16, 7},
-        {"broker-a", 1, 7}, {"OFFSET_MOVED_EVENT", 1, 6}, {"SCHEDULE_TOPIC_XXXX", 18, 6},
-        {"DefaultCluster_REPLY_TOPIC", 1, 6}, {"rmq_sys_REVIVE_LOG_DefaultCluster", 8, 6},
-        {"rmq_sys_SYNC_BROKER_MEMBER_broker-a", 1, 1}, {"RMQ_SYS_TRANS_HALF_TOPIC", 1, 6},
-        {"RMQ_SYS_TRANS_OP_HALF_TOPIC", 1, 6}, {"rmq_sys_wheel_timer", 1, 6},
+        {"SELF_TEST_TOPIC", 1, 6},
+        {"TBW102", 8, 7},
+        {"BenchmarkTest", 1024, 6},
+        {"DefaultCluster", 16, 7},
+        {"broker-a", 1, 7},
+        {"OFFSET_MOVED_EVENT", 1, 6},
+        {"SCHEDULE_TOPIC_XXXX", 18, 6},
+        {"DefaultCluster_REPLY_TOPIC", 1, 6},
+        {"rmq_sys_REVIVE_LOG_DefaultCluster", 8, 6},
+        {"rmq_sys_SYNC_BROKER_MEMBER_broker-a", 1, 1},
+        {"RMQ_SYS_TRANS_HALF_TOPIC", 1, 6},
+        {"RMQ_SYS_TRANS_OP_HALF_TOPIC", 1, 6},
+        {"rmq_sys_wheel_timer", 1, 6},
     };
     struct fixture f;
     fixture_begin(&f);
@@ -265,7 +274,8 @@ static uint64_t fingerprint(struct fixture *f)
     topics_each(f->store.topics, count_topic, &sum);
     offsets_each(f->store.offsets, count_offset, &sum);
     struct data_version topics = topics_version(f->store.topics), groups = groups_version(f->store.groups);
-    return sum + (uint64_t)topics.counter * 1000003 + (uint64_t)groups.counter * 1000033 + (uint64_t)topics.timestamp_ms;
+    return sum + (uint64_t)topics.counter * 1000003 + (uint64_t)groups.counter * 1000033 +
+           (uint64_t)topics.timestamp_ms;
 }
 
 static void test_warm_start(void **state)
@@ -348,9 +358,9 @@ static void test_broken_image(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_auto_create),  cmocka_unit_test(test_system_topics), cmocka_unit_test(test_slots_move),
-        cmocka_unit_test(test_attributes),   cmocka_unit_test(test_offsets),       cmocka_unit_test(test_locks),
-        cmocka_unit_test(test_warm_start),   cmocka_unit_test(test_broken_image),
+        cmocka_unit_test(test_auto_create), cmocka_unit_test(test_system_topics), cmocka_unit_test(test_slots_move),
+        cmocka_unit_test(test_attributes),  cmocka_unit_test(test_offsets),       cmocka_unit_test(test_locks),
+        cmocka_unit_test(test_warm_start),  cmocka_unit_test(test_broken_image),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,11 @@
-/* The JSON files in config: what Apache wrote is read, what is written is what Apache writes, nothing unknown is lost, a death or
- * a damaged file leaves a good one. And the name server's side of registration, on a real bus. */
+/* The JSON files in config: what Apache wrote is read, what is written is what Apache writes, nothing unknown is lost,
+ * a death or a damaged file leaves a good one. And the name server's side of registration, on a real bus. */
 #include <jansson.h>
 #include <sys/stat.h>
 
-#include "../../broker/store/config_tables.h"
-#include "../../broker/store/json_file.h"
-#include "../../broker/store/registration.h"
+#include "broker/store/config_tables.h"
+#include "broker/store/json_file.h"
+#include "broker/store/registration.h"
 #include "bus/bus.h"
 #include "bus/bus_msg.h"
 #include "meta_fixture.h"
@@ -19,7 +19,8 @@ static const char apache_topics[] =
     "\t\t\"orders\":{\n\t\t\t\"attributes\":{\"message.type\":\"FIFO\"},\n\t\t\t\"order\":true,\n\t\t\t\"perm\":4,\n"
     "\t\t\t\"readQueueNums\":6,\n\t\t\t\"topicFilterType\":\"MULTI_TAG\",\n\t\t\t\"topicName\":\"orders\",\n"
     "\t\t\t\"topicSysFlag\":1,\n\t\t\t\"writeQueueNums\":4\n\t\t},\n"
-    "\t\t\"TBW102\":{\n\t\t\t\"attributes\":{},\n\t\t\t\"order\":false,\n\t\t\t\"perm\":7,\n\t\t\t\"readQueueNums\":3,\n"
+    "\t\t\"TBW102\":{\n\t\t\t\"attributes\":{},\n\t\t\t\"order\":false,\n\t\t\t\"perm\":7,\n\t\t\t\"readQueueNums\":3,"
+    "\n"
     "\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n\t\t\t\"topicName\":\"TBW102\",\n\t\t\t\"topicSysFlag\":0,\n"
     "\t\t\t\"writeQueueNums\":3,\n\t\t\t\"later\":{\"a\":[1,2]}\n\t\t},\n"
     "\t\t\"bare\":{}\n"
@@ -88,8 +89,9 @@ static void expect_apache(struct fixture *f)
     assert_int_equal(topic->perm, 4);
     assert_int_equal(topic->sys_flag, 1);
     assert_true(topic->order && topic->multi_tag);
-    assert_int_equal(topics_find(f->store.topics, TEXT("TBW102"))->write_queues, 3); /* the file goes before the default */
-    assert_int_equal(topics_find(f->store.topics, TEXT("bare"))->read_queues, 16);   /* Java's default */
+    assert_int_equal(topics_find(f->store.topics, TEXT("TBW102"))->write_queues,
+                     3); /* the file goes before the default */
+    assert_int_equal(topics_find(f->store.topics, TEXT("bare"))->read_queues, 16); /* Java's default */
     struct group *group = groups_find(f->store.groups, TEXT("g1"));
     assert_non_null(group);
     assert_int_equal(group->broker_id, 2);
@@ -145,10 +147,11 @@ static void test_write_as_apache(void **state)
 
     json_t *json = printed(&f, config_tables_print_topics, &text);
     /* Written by fastjson's rules, to the byte. */
-    assert_non_null(strstr(text, "\n\t\t\"bare\":{\n\t\t\t\"attributes\":{},\n\t\t\t\"order\":false,\n\t\t\t\"perm\":6,\n"
-                                 "\t\t\t\"readQueueNums\":16,\n\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n"
-                                 "\t\t\t\"topicName\":\"bare\",\n\t\t\t\"topicSysFlag\":0,\n"
-                                 "\t\t\t\"writeQueueNums\":16\n\t\t}"));
+    assert_non_null(strstr(text,
+                           "\n\t\t\"bare\":{\n\t\t\t\"attributes\":{},\n\t\t\t\"order\":false,\n\t\t\t\"perm\":6,\n"
+                           "\t\t\t\"readQueueNums\":16,\n\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n"
+                           "\t\t\t\"topicName\":\"bare\",\n\t\t\t\"topicSysFlag\":0,\n"
+                           "\t\t\t\"writeQueueNums\":16\n\t\t}"));
     assert_non_null(strstr(text, "\"attributes\":{\n\t\t\t\t\"message.type\":\"FIFO\"\n\t\t\t}"));
     assert_non_null(strstr(text, "\"later\":{\n\t\t\t\t\"a\":[1,2]\n\t\t\t},\n\t\t\t\"order\""));
     json_t *later = json_object_get(json_object_get(json_object_get(json, "topicConfigTable"), "TBW102"), "later");
@@ -186,8 +189,8 @@ static int on_exit_now(sd_event_source *source, uint64_t usec, void *userdata)
 #define RUN_UNTIL(event, condition)                                                                                    \
     do {                                                                                                               \
         sd_event_source *patience_ = NULL;                                                                             \
-        assert_true(sd_event_add_time_relative(event, &patience_, CLOCK_MONOTONIC, PATIENCE_US, 0, on_exit_now,        \
-                                               NULL) >= 0);                                                            \
+        assert_true(                                                                                                   \
+            sd_event_add_time_relative(event, &patience_, CLOCK_MONOTONIC, PATIENCE_US, 0, on_exit_now, NULL) >= 0);   \
         while (!(condition))                                                                                           \
             assert_true(sd_event_run(event, 10000) >= 0);                                                              \
         sd_event_source_disable_unref(patience_);                                                                      \
@@ -285,7 +288,7 @@ struct name_server {
 static void on_bus(void *context, struct bytes peer, struct bytes message)
 {
     struct name_server *ns = context;
-    snprintf(ns->peer, sizeof ns->peer, "%.*s", (int)peer.size, peer.data);
+    snprintf(ns->peer, sizeof ns->peer, "%.*s", SAY(peer));
     if (message.size == 0)
         return;
     enum bus_msg_kind kind;
@@ -296,10 +299,9 @@ static void on_bus(void *context, struct bytes peer, struct bytes message)
         *(table.whole ? &ns->whole : &ns->partial) += 1;
         ns->last_count = table.topic_count;
         ns->counter = table.version.counter;
-        snprintf(ns->address, sizeof ns->address, "%.*s", (int)table.broker_addr.size, table.broker_addr.data);
+        snprintf(ns->address, sizeof ns->address, "%.*s", SAY(table.broker_addr));
         for (uint32_t i = 0; i < table.topic_count; i++) {
-            snprintf(ns->last_topic, sizeof ns->last_topic, "%.*s", (int)table.topics[i].name.size,
-                     table.topics[i].name.data);
+            snprintf(ns->last_topic, sizeof ns->last_topic, "%.*s", SAY(table.topics[i].name));
             if (bytes_equal_text(table.topics[i].name, "TBW102"))
                 ns->tbw_perm = table.topics[i].perm;
         }
@@ -360,8 +362,8 @@ static void test_registration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_apache),   cmocka_unit_test(test_write_as_apache),
-        cmocka_unit_test(test_files_follow),  cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_read_apache),  cmocka_unit_test(test_write_as_apache),
+        cmocka_unit_test(test_files_follow), cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_registration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

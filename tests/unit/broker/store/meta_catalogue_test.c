@@ -57,7 +57,7 @@ static void see_member(struct known *known, const struct ring_view *view)
     struct cursor c = cursor_over(view->payload + sizeof fixed, view->payload_size - sizeof fixed);
     struct bytes client = cursor_get_string(&c), group = cursor_get_string(&c);
     char line[160];
-    snprintf(line, sizeof line, "member %.*s %.*s %llu%s", (int)group.size, group.data, (int)client.size, client.data,
+    snprintf(line, sizeof line, "member %.*s %.*s %llu%s", SAY(group), SAY(client),
              (unsigned long long)fixed.connection, fixed.is_producer ? " producer" : "");
     assert_false(c.bad || c.pos != c.end);
     if (view->record.kind == MSG_CAT_MEMBER_DROP)
@@ -73,8 +73,8 @@ static void see_subscription(struct known *known, const struct ring_view *view)
     struct cursor c = cursor_over(view->payload + sizeof fixed, view->payload_size - sizeof fixed);
     struct bytes group = cursor_get_string(&c), topic = cursor_get_string(&c), expression = cursor_get_string(&c);
     char line[160], prefix[100];
-    snprintf(prefix, sizeof prefix, "sub %.*s %.*s ", (int)group.size, group.data, (int)topic.size, topic.data);
-    snprintf(line, sizeof line, "%s%.*s %lld", prefix, (int)expression.size, expression.data, (long long)fixed.version);
+    snprintf(prefix, sizeof prefix, "sub %.*s %.*s ", SAY(group), SAY(topic));
+    snprintf(line, sizeof line, "%s%.*s %lld", prefix, SAY(expression), (long long)fixed.version);
     assert_false(c.bad || c.pos != c.end);
     if (view->record.kind == MSG_CAT_SUBSCRIPTION_DROP)
         forget_line(known, line);
@@ -280,7 +280,8 @@ static void test_front_dies(void **state)
     begin_with_fronts(&f, 2);
     ready(&f, 2, known);
     send_member(&f, 0, 101, "c1", "g", false, &orders_a, 1);
-    send_member(&f, 1, 101, "c2", "g", false, &orders_b, 1); /* the same number at another front is another connection */
+    send_member(&f, 1, 101, "c2", "g", false, &orders_b,
+                1); /* the same number at another front is another connection */
     int64_t now = clock_monotonic_ms();
     assert_true(queue_locks_take(&f.store, TEXT("c1"), TEXT("g"), TEXT("orders"), 0, now));
     assert_true(queue_locks_take(&f.store, TEXT("c2"), TEXT("g"), TEXT("orders"), 1, now));
