@@ -1,11 +1,12 @@
 /* A producer for kill loops: sends numbered messages, each exactly once (never again after a broken connection), and
  * writes down what became of each, so that "acknowledged and lost" and "stored twice" can be told from outside.
- *     kill_producer tcp NAMESRVS TOPIC PREFIX [WINDOW]
- *     kill_producer native RUNTIME_DIR/BROKER TOPIC PREFIX [WINDOW]
- * Lines on standard output: "acked KEY PLACE QUEUE OFFSET WAITED_US AT_US" (PLACE = broker address or "native"; AT_US =
- * monotonic clock at the answer), "refused KEY CODE REMARK", "unknown KEY" (the connection
- * broke before an answer), "broken" (a connection broke). KEY = PREFIX-number is the message's key and body. Runs until
- * standard input ends; then waits for the answers under way, prints "end LONGEST_WAIT_US" and exits 0. */
+ *     kill_producer tcp NAMESRVS TOPIC PREFIX [WINDOW [RATE]]
+ *     kill_producer native RUNTIME_DIR/BROKER TOPIC PREFIX [WINDOW [RATE]]
+ * RATE is messages per second, 0 = as fast as answers come. Lines on standard output, flushed after each round:
+ * "acked KEY PLACE QUEUE OFFSET WAITED_US AT_US" (PLACE = broker address or "native"; AT_US = monotonic clock at the
+ * answer), "refused KEY CODE REMARK", "unknown KEY" (the connection broke before an answer), "unanswered KEY" (at the
+ * end: no answer on a connection that lives), "broken" (a connection broke). KEY = PREFIX-number is the message's key and
+ * body. Runs until standard input ends; then waits for the answers under way, prints "end LONGEST_WAIT_US", exits 0. */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -38,6 +39,7 @@ static const char *topic, *prefix;
 static unsigned window = 16;
 static uint64_t next_number;
 static int64_t longest_ns;
+static int64_t interval_ns, due_ns; /* of RATE */
 static struct link links[LINKS_MAX];
 static unsigned link_count;
 
@@ -46,6 +48,26 @@ static bool input_ended(void)
     struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
     char c;
     return poll(&fd, 1, 0) == 1 && read(STDIN_FILENO, &c, 1) <= 0;
+}
+
+static bool is_due(void)
+{
+    return interval_ns == 0 || clock_monotonic_ns() >= due_ns;
+}
+
+/* What was missed while nothing could be sent is not made up for: a burst would hide the time of the next answer. */
+static void sent_one(void)
+{
+    int64_t now_ns = clock_monotonic_ns();
+    next_number++;
+    due_ns = due_ns + interval_ns > now_ns - interval_ns ? due_ns + interval_ns : now_ns;
+}
+
+/* How long a wait for answers may take without delaying the next send. */
+static int64_t until_due_us(int64_t most_us)
+{
+    int64_t left_us = (due_ns - clock_monotonic_ns()) / 1000;
+    return interval_ns == 0 || left_us > most_us ? most_us : left_us < 0 ? 0 : left_us;
 }
 
 static void acked(const struct slot *slot, const char *place, int64_t queue, int64_t offset)
@@ -100,8 +122,16 @@ static void send_tcp(struct link *link, int queue_id)
     frame_write_i64(w, "j", 0);
     frame_write_bool(w, "k", false);
     int32_t opaque = remote_end(link->remote, &request, (struct bytes){(uint8_t *)key, (size_t)body_size});
-    link->slots[(uint32_t)opaque % WINDOW_MAX] = (struct slot){next_number++, clock_monotonic_ns(), true};
+    link->slots[(uint32_t)opaque % WINDOW_MAX] = (struct slot){next_number, clock_monotonic_ns(), true};
     link->under_way++;
+    sent_one();
+}
+
+static void print_open_slots(const struct slot *slots, const char *what)
+{
+    for (unsigned i = 0; i < WINDOW_MAX; i++)
+        if (slots[i].busy)
+            printf("%s %s-%" PRIu64 "\n", what, prefix, slots[i].number);
 }
 
 static void reopen(struct link *link)
@@ -111,9 +141,7 @@ static void reopen(struct link *link)
         remote_close(link->remote);
         link->remote = NULL;
     }
-    for (unsigned i = 0; i < WINDOW_MAX; i++)
-        if (link->slots[i].busy)
-            printf("unknown %s-%" PRIu64 "\n", prefix, link->slots[i].number);
+    print_open_slots(link->slots, "unknown");
     memset(link->slots, 0, sizeof link->slots);
     link->under_way = 0;
     while (remote_open(link->address, on_frame, NULL, &link->remote) < 0)
@@ -161,7 +189,7 @@ static int run_tcp(const char *namesrvs)
         for (unsigned i = 0; i < link_count; i++)
             if (links[i].remote->broken)
                 reopen(&links[i]);
-        for (unsigned i = 0; end_ms == 0 && i < route.count; i++, queue = (queue + 1) % route.count) {
+        for (unsigned i = 0; end_ms == 0 && i < route.count && is_due(); i++, queue = (queue + 1) % route.count) {
             struct link *link = link_to(route.queues[queue].address);
             if (link->under_way < window && !link->remote->broken)
                 send_tcp(link, route.queues[queue].queue_id);
@@ -169,10 +197,13 @@ static int run_tcp(const char *namesrvs)
         struct remote *remotes[LINKS_MAX];
         for (unsigned i = 0; i < link_count; i++)
             remotes[i] = links[i].remote;
-        remote_poll(remotes, link_count, 100);
+        remote_poll(remotes, link_count, (int)((until_due_us(100000) + 999) / 1000));
+        fflush(stdout);
         if (end_ms == 0 && input_ended())
             end_ms = clock_monotonic_ms() + DRAIN_MS;
     }
+    for (unsigned i = 0; i < link_count; i++)
+        print_open_slots(links[i].slots, "unanswered");
     return 0;
 }
 
@@ -212,7 +243,7 @@ static int run_native(char *place)
     unsigned waiting = 0;
     int64_t end_ms = 0;
     while (end_ms == 0 || (waiting && clock_monotonic_ms() < end_ms)) {
-        while (end_ms == 0 && waiting < window) {
+        while (end_ms == 0 && waiting < window && is_due()) {
             char key[128];
             int size = snprintf(key, sizeof key, "%s-%" PRIu64, prefix, next_number);
             pintle_message message = {.topic = topic, .tags = "N", .keys = key, .body = key, .body_size = (size_t)size,
@@ -224,16 +255,19 @@ static int run_native(char *place)
                 break;
             if (r < 0)
                 return fprintf(stderr, "kill_producer: send: %s\n", strerror(-r)), 74;
-            native_slots[ticket % WINDOW_MAX] = (struct slot){next_number++, start_ns, true};
+            native_slots[ticket % WINDOW_MAX] = (struct slot){next_number, start_ns, true};
             waiting++;
+            sent_one();
         }
-        take_receipts(producer, &waiting, 20000);
+        if (waiting)
+            take_receipts(producer, &waiting, waiting < window ? until_due_us(20000) : 20000);
+        else
+            usleep((useconds_t)until_due_us(20000));
+        fflush(stdout);
         if (end_ms == 0 && input_ended())
             end_ms = clock_monotonic_ms() + DRAIN_MS;
     }
-    for (unsigned i = 0; i < WINDOW_MAX; i++)
-        if (native_slots[i].busy)
-            printf("unknown %s-%" PRIu64 "\n", prefix, native_slots[i].number);
+    print_open_slots(native_slots, "unanswered");
     pintle_producer_close(producer);
     return 0;
 }
@@ -241,13 +275,15 @@ static int run_native(char *place)
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: kill_producer tcp NAMESRVS|native RUNTIME_DIR/BROKER TOPIC PREFIX [WINDOW]\n");
+        fprintf(stderr, "usage: kill_producer tcp NAMESRVS|native RUNTIME_DIR/BROKER TOPIC PREFIX [WINDOW [RATE]]\n");
         return 64;
     }
     topic = argv[3];
     prefix = argv[4];
     if (argc > 5)
         window = (unsigned)atoi(argv[5]);
+    if (argc > 6 && atoi(argv[6]) > 0)
+        interval_ns = 1000000000 / atoi(argv[6]);
     if (window == 0 || window > WINDOW_MAX / 2)
         return 64;
     int r = strcmp(argv[1], "tcp") == 0 ? run_tcp(argv[2]) : strcmp(argv[1], "native") == 0 ? run_native(argv[2]) : 64;

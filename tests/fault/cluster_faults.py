@@ -1,0 +1,73 @@
+"""What fault tests do to a cluster: kill workers, arm fault points, wait until all is whole again."""
+import os
+import re
+import signal
+import subprocess
+
+import remoting
+from cluster import ROOT, Cluster, wait_for
+from load import now_us
+
+
+def points() -> list:
+    """Names of all fault points at which a worker can be made to die."""
+    text = (ROOT / "ipc/fault/fault_points.def").read_text()
+    return [p for p in re.findall(r'^X\(\w+, *"([a-z.-]+)"', text, re.M) if p != "store.poison"]
+
+
+class FaultCluster(Cluster):
+    """A cluster that may be armed; counts the deaths that were our doing."""
+
+    def __init__(self, preset: str, *settings: str):
+        super().__init__(preset, args=["--allow-faults", *(x for s in settings for x in ("--set", s))])
+        self.preset_settings = settings
+
+    def fault(self, *words):
+        done = subprocess.run([str(self.pintle), "fault", *map(str, words), "--dir", str(self.dir)],
+                              capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0, f"pintle fault {words}: {done.stderr}"
+
+    def arm(self, point: str, worker, action: str = "kill", skip: int = 0, argument: int = 0):
+        target = f"{worker.role}/{worker.broker or self.namesrv_name(worker)}"
+        self.fault("arm", point, "--target", target, "--action", action, "--skip", skip, "--argument", argument)
+
+    def disarm(self, point: str):
+        self.fault("disarm", point)
+
+    def namesrv_name(self, worker) -> str:
+        return next(w["broker"] for w in self.status()["workers"] if w["pid"] == worker.pid)
+
+    def kill_worker(self, worker) -> int:
+        """kill -9; returns when (monotonic, us)."""
+        at_us = now_us()
+        os.kill(worker.pid, signal.SIGKILL)
+        return at_us
+
+    def now(self, worker):
+        """The worker as it is now."""
+        return next(w for w in self.workers(worker.role, worker.broker) if w.ports[:1] == worker.ports[:1])
+
+    def restarts(self) -> int:
+        return sum(w.restarts for w in self.all_workers())
+
+    def wait_died(self, worker, stimulate=lambda: None, timeout_s: float = 30, times: int = 1):
+        """Waits until the supervisor has counted `times` deaths of a worker; gives it stimuli meanwhile."""
+        def died():
+            if self.now(worker).restarts >= worker.restarts + times:
+                return True
+            stimulate()
+            return False
+        wait_for(died, timeout_s, f"death of {worker}", 0.02)
+
+    def wait_whole_routes(self, topic: str, namesrv: str) -> int:
+        """Waits until a name server knows every broker's share of the topic; returns when that was."""
+        brokers = set(self.brokers())
+
+        def whole():
+            try:
+                with remoting.Connection(namesrv, 5) as connection:
+                    return set(connection.route(topic)) == brokers
+            except (OSError, TimeoutError):
+                return False
+        wait_for(whole, 30, f"routes of {topic} at {namesrv}", 0.001)
+        return now_us()

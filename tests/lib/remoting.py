@@ -1,0 +1,147 @@
+"""A tiny client of the remoting protocol, for tests that must see single answers: send, pull, route, offsets, topics.
+
+One `Connection` is one socket; `ask` sends and waits, `post` only sends and `answer` waits for its answer later, so that
+a test can do something in between. Nothing is ever sent again: a broken connection is a ConnectionError.
+"""
+import json
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+
+SEND_V2, PULL, TOPIC_PUT, MAX_OFFSET, ROUTE = 310, 11, 17, 30, 105
+OK, SYSTEM_ERROR, TOPIC_NOT_EXIST, PULL_NOT_FOUND = 0, 1, 17, 19
+PULL_MAY_WAIT, PULL_SUBSCRIPTION = 2, 4
+
+
+@dataclass
+class Answer:
+    code: int
+    remark: str = ""
+    ext: dict = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass
+class Message:
+    queue: int
+    offset: int
+    body: bytes
+    properties: dict
+
+
+class Connection:
+    def __init__(self, address: str, timeout_s: float = 30):
+        host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), timeout=timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.timeout_s = timeout_s
+        self._opaque = 0
+        self._input = b""
+        self._answers = {}
+
+    def post(self, code: int, ext: dict = None, body: bytes = b"") -> int:
+        """Sends a request; returns what `answer` wants."""
+        self._opaque += 1
+        header = json.dumps({"code": code, "language": "PYTHON", "version": 479, "opaque": self._opaque, "flag": 0,
+                             "extFields": {k: str(v) for k, v in (ext or {}).items()}}).encode()
+        self.socket.sendall(struct.pack(">ii", 4 + len(header) + len(body), len(header)) + header + body)
+        return self._opaque
+
+    def answer(self, opaque: int, timeout_s: float = None) -> Answer:
+        """The answer to a posted request; TimeoutError if it does not come."""
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        while opaque not in self._answers:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                raise TimeoutError(f"no answer to request {opaque}")
+            self._read()
+        return self._answers.pop(opaque)
+
+    def answered(self, opaque: int) -> bool:
+        """Whether the answer is here already."""
+        while opaque not in self._answers and select.select([self.socket], [], [], 0)[0]:
+            self._read()
+        return opaque in self._answers
+
+    def ask(self, code: int, ext: dict = None, body: bytes = b"", timeout_s: float = None) -> Answer:
+        return self.answer(self.post(code, ext, body), timeout_s)
+
+    def _read(self):
+        more = self.socket.recv(1 << 20)
+        if not more:
+            raise ConnectionError("closed by the server")
+        self._input += more
+        while len(self._input) >= 8:
+            size, header_size = struct.unpack_from(">ii", self._input)
+            if len(self._input) < 4 + size:
+                break
+            header_size &= 0xFFFFFF
+            header = json.loads(self._input[8:8 + header_size])
+            body = self._input[8 + header_size:4 + size]
+            self._input = self._input[4 + size:]
+            if header.get("flag", 0) & 1:
+                self._answers[header["opaque"]] = Answer(header["code"], header.get("remark") or "",
+                                                         header.get("extFields") or {}, body)
+
+    # What tests ask for.
+
+    def post_message(self, topic: str, queue: int, body: bytes, properties: dict = None) -> int:
+        text = "".join(f"{k}\x01{v}\x02" for k, v in (properties or {}).items())
+        return self.post(SEND_V2, {"a": "remoting.py", "b": topic, "c": "TBW102", "d": 4, "e": queue, "f": 0,
+                                   "g": int(time.time() * 1000), "h": 0, "i": text, "j": 0, "k": "false",
+                                   "m": "false"}, body)
+
+    def send(self, topic: str, queue: int, body: bytes, properties: dict = None) -> Answer:
+        return self.answer(self.post_message(topic, queue, body, properties))
+
+    def post_pull(self, topic: str, group: str, queue: int, offset: int, wait_ms: int = 0) -> int:
+        return self.post(PULL, {"consumerGroup": group, "topic": topic, "queueId": queue, "queueOffset": offset,
+                                "maxMsgNums": 32, "sysFlag": PULL_SUBSCRIPTION | (PULL_MAY_WAIT if wait_ms else 0),
+                                "commitOffset": 0, "suspendTimeoutMillis": wait_ms, "subscription": "*",
+                                "subVersion": 0, "expressionType": "TAG"})
+
+    def max_offset(self, topic: str, queue: int) -> int:
+        return int(self.ask(MAX_OFFSET, {"topic": topic, "queueId": queue}).ext["offset"])
+
+    def put_topic(self, topic: str, queues: int = 4) -> Answer:
+        return self.answer(self.post_topic(topic, queues))
+
+    def post_topic(self, topic: str, queues: int = 4) -> int:
+        return self.post(TOPIC_PUT, {"topic": topic, "defaultTopic": "TBW102", "readQueueNums": queues,
+                                     "writeQueueNums": queues, "perm": 6, "topicFilterType": "SINGLE_TAG",
+                                     "topicSysFlag": 0, "order": "false"})
+
+    def route(self, topic: str) -> dict:
+        """{broker: queues it has of the topic}; empty if the name server knows no such topic."""
+        answer = self.ask(ROUTE, {"topic": topic, "acceptStandardJsonOnly": "true"})
+        if answer.code == TOPIC_NOT_EXIST:
+            return {}
+        assert answer.code == OK, answer
+        return {q["brokerName"]: q["readQueueNums"] for q in json.loads(answer.body)["queueDatas"]}
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+def messages(body: bytes) -> list:
+    """The messages in the body of a pull's answer (records of IPv4 hosts with topics of at most 127 bytes)."""
+    found = []
+    while body:
+        size = struct.unpack_from(">i", body)[0]
+        queue, _, offset = struct.unpack_from(">iiq", body, 12)
+        body_size = struct.unpack_from(">i", body, 84)[0]
+        at = 88 + body_size
+        at += 1 + body[at]
+        properties = body[at + 2:at + 2 + struct.unpack_from(">H", body, at)[0]].decode()
+        found.append(Message(queue, offset, body[88:88 + body_size],
+                             dict(p.split("\x01", 1) for p in properties.split("\x02") if p)))
+        body = body[size:]
+    return found
