@@ -428,6 +428,10 @@ enum send_taken send_take(struct send *send, struct peer *peer, const struct rin
         entry.flags |= parts.send->flags & MSG_SEND_BATCH ? LEDGER_BATCH : 0;
     }
     size_t need = send_answer_room(parts.send, count);
+    if (need > ring_payload_max(peer->data_out.capacity)) { /* its answer could never be given */
+        count = 0;
+        need = send_answer_room(parts.send, 0);
+    }
     if (!answer_has_room(peer, need)) {
         ledger_working_end(ledger);
         return SEND_NO_ROOM;
