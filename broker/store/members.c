@@ -273,9 +273,14 @@ static struct subscription *insert_in_force(struct member_group *group, const ch
     return &group->in_force[place];
 }
 
-static void refresh_topic(struct store *store, struct member_group *group, const char *topic)
+/* `changed` came or went. If it is older than what is in force, that belongs to somebody else and stays: a front's
+ * death then looks through a group only for the few members that were ever the newest. */
+static void refresh_topic(struct store *store, struct member_group *group, const struct subscription *changed)
 {
+    const char *topic = changed->topic;
     struct subscription *current = find_subscription(group->in_force, group->in_force_count, topic);
+    if (current && changed->version < current->version)
+        return;
     const struct subscription *best = choose(group, current, topic);
     if (!best) {
         if (!current)
@@ -304,7 +309,7 @@ static void refresh_topics(struct store *store, struct member_group *group, cons
                            unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        refresh_topic(store, group, list[i].topic);
+        refresh_topic(store, group, &list[i]);
 }
 
 /* Coming. */

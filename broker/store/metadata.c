@@ -131,6 +131,7 @@ int metadata_open(struct store *store, int image_fd, bool warm)
         r = catalogue_new(&store->catalogue);
     if (r < 0)
         return r;
+    board_set(store->board, COUNTER_MEMBERS, 0); /* the predecessor's members come again */
     r = warm ? load_image(store) : -ENODATA;
     if (warm && r < 0)
         log_warning("the metadata image is not usable (%s): reading config/", strerror(-r));
