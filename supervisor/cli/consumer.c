@@ -14,7 +14,7 @@
 #include "contract.h"
 #include "supervisor/cli/remote.h"
 #include "supervisor/cli/route.h"
-#include "wire/json_body.h"
+#include "json/json_body.h"
 
 enum {
     BROKERS_MAX = 64,

@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "base/panic.h"
 #include "supervisor/cli/remote.h"
-#include "wire/json_body.h"
+#include "json/json_body.h"
 
 enum { PERM_WRITE = 2, PERM_READ = 4, ASK_TIMEOUT_MS = 3000, DEFAULT_QUEUES = 4, QUEUES_MAX = 65536 };
 
