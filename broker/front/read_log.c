@@ -214,6 +214,14 @@ static ssize_t read_if_hot(int fd, void *to, size_t size, int64_t offset)
     return n < 0 ? -errno : n;
 }
 
+/* An entry may lie across two pages of which only the first is in memory: what is hot then ends inside the entry. That is
+ * not the end of the file, and taking it for that moved consumers past messages. */
+static bool is_cut_by_cold_page(int fd, int64_t at, ssize_t n)
+{
+    struct stat status;
+    return n >= 0 && n < QUEUE_ENTRY_SIZE && fstat(fd, &status) == 0 && at + QUEUE_ENTRY_SIZE <= status.st_size;
+}
+
 int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_t offset, unsigned count,
                      struct queue_entry *ret_entries, struct cold_range *ret_cold)
 {
@@ -231,7 +239,7 @@ int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_
     if (count > left)
         count = (unsigned)left;
     ssize_t n = read_if_hot(file->fd, bytes, count * QUEUE_ENTRY_SIZE, at);
-    if (n == -EAGAIN) {
+    if (n == -EAGAIN || is_cut_by_cold_page(file->fd, at, n)) {
         *ret_cold = (struct cold_range){dup(file->fd), at, count * QUEUE_ENTRY_SIZE};
         return ret_cold->fd < 0 ? -EIO : -EAGAIN;
     }
