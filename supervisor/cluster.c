@@ -56,9 +56,9 @@ static struct cluster_namesrv *add_namesrv(struct cluster *cluster, const char *
         return NULL;
     cluster->namesrvs = list;
     struct cluster_namesrv *namesrv = &list[cluster->namesrv_count];
-    *namesrv = (struct cluster_namesrv){strdup(name), NAMESRV_PORT + (int)cluster->namesrv_count};
+    *namesrv = (struct cluster_namesrv){.name = strdup(name), .port = NAMESRV_PORT + (int)cluster->namesrv_count};
     cluster->namesrv_count++;
-    return namesrv->name ? namesrv : NULL;
+    return namesrv->name && settings_init(&namesrv->settings, keys_namesrv) == 0 ? namesrv : NULL;
 }
 
 static struct cluster_broker *add_broker(struct cluster *cluster, const char *name)
@@ -177,9 +177,10 @@ static int take_cluster_section(struct cluster *cluster, const struct settings *
     const char *dir = settings_get(settings, "dir");
     cluster->name = strdup(settings_get(settings, "name"));
     cluster->listen = strdup(settings_get(settings, "listen"));
+    cluster->admin_from = strdup(settings_get(settings, "adminFrom"));
     cluster->faults = keys_is_true(settings_get(settings, "faults"));
     *ret_dir = dir ? beside(file, dir) : NULL;
-    return cluster->name && cluster->listen && (!dir || *ret_dir) ? 0 : -ENOMEM;
+    return cluster->name && cluster->listen && cluster->admin_from && (!dir || *ret_dir) ? 0 : -ENOMEM;
 }
 
 static int take_broker_section(struct cluster *cluster, const char *name, const struct settings *settings,
@@ -233,8 +234,12 @@ static int take_named_section(struct cluster *cluster, const struct conf_entry *
     if (r == 0 && table == keys_namesrv) {
         struct cluster_namesrv *namesrv = add_namesrv(cluster, name);
         r = namesrv ? 0 : out_of_memory(source->failure);
-        if (namesrv)
+        if (namesrv) {
             namesrv->port = (int)settings_get_i64(&settings, "port", namesrv->port);
+            settings_done(&namesrv->settings);
+            namesrv->settings = settings;
+            return r;
+        }
     }
     settings_done(&settings);
     return r;
@@ -385,7 +390,8 @@ static int fill(struct cluster *cluster, const struct options *options, struct f
     if (options->preset) {
         cluster->name = strdup(keys_find(keys_cluster, "name")->default_value);
         cluster->listen = strdup(keys_find(keys_cluster, "listen")->default_value);
-        r = cluster->name && cluster->listen ? make_preset(cluster, options->preset, failure) : out_of_memory(failure);
+        cluster->admin_from = strdup(keys_find(keys_cluster, "adminFrom")->default_value);
+        r = cluster->name && cluster->listen && cluster->admin_from ? make_preset(cluster, options->preset, failure) : out_of_memory(failure);
     } else {
         r = find_cluster_file(options, &file, failure);
         if (r == 0)
@@ -418,8 +424,10 @@ void cluster_free(struct cluster *cluster)
 {
     if (!cluster)
         return;
-    for (unsigned i = 0; i < cluster->namesrv_count; i++)
+    for (unsigned i = 0; i < cluster->namesrv_count; i++) {
         free(cluster->namesrvs[i].name);
+        settings_done(&cluster->namesrvs[i].settings);
+    }
     for (unsigned i = 0; i < cluster->broker_count; i++) {
         free(cluster->brokers[i].name);
         free(cluster->brokers[i].listen);
@@ -429,6 +437,7 @@ void cluster_free(struct cluster *cluster)
     free(cluster->brokers);
     free(cluster->name);
     free(cluster->listen);
+    free(cluster->admin_from);
     free(cluster->runtime_dir);
     free(cluster->store_dir);
     free(cluster->log_dir);

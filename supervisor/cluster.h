@@ -12,6 +12,7 @@
 struct cluster_namesrv {
     char *name;
     int port;
+    struct settings settings; /* keys_namesrv, as given */
 };
 
 struct cluster_broker {
@@ -23,7 +24,7 @@ struct cluster_broker {
 };
 
 struct cluster {
-    char *name, *listen;
+    char *name, *listen, *admin_from;
     char *runtime_dir, *store_dir, *log_dir;
     bool faults;
     struct cluster_namesrv *namesrvs;

@@ -42,6 +42,13 @@ char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster
     put(out, "pintle.name", namesrv->name);
     put(out, "listen", cluster->listen);
     put_format(out, "listenPort", "%d", namesrv->port);
+    put(out, "adminFrom", cluster->admin_from);
+    put_format(out, "storePathRootDir", "%s/%s", cluster->store_dir, namesrv->name);
+    for (const struct key *key = keys_namesrv; key->name; key++) {
+        const char *value = settings_get(&namesrv->settings, key->name);
+        if (value && strcmp(key->name, "port") != 0)
+            put(out, key->name, key->type != KEY_BOOL ? value : keys_is_true(value) ? "true" : "false");
+    }
     return fclose(out) == 0 ? text : NULL;
 }
 
@@ -60,6 +67,7 @@ static void put_resolved(FILE *out, const struct cluster *cluster, const struct 
     put(out, "brokerIP2", ip2 ? ip2 : ip1);
     put(out, "listen", broker->listen);
     put_format(out, "listenPort", "%d", broker->port);
+    put(out, "adminFrom", cluster->admin_from);
     put_format(out, "haListenPort", "%d", (int)settings_get_i64(settings, "haListenPort", broker->port + 1));
     if (root)
         put(out, "storePathRootDir", root);

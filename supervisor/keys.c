@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/address_list.h"
 #include "base/conf.h"
 #include "base/panic.h"
 
@@ -16,18 +17,30 @@
 #define BOOL(n, def, sentence)              {n, KEY_BOOL, 0, 0, NULL, def, NULL, sentence}
 #define NUMBER(n, lo, hi, def, u, sentence) {n, KEY_INTEGER, lo, hi, NULL, def, u, sentence}
 #define CHOICE(n, list, def, sentence)      {n, KEY_CHOICE, 0, 0, list, def, NULL, sentence}
+#define PEERS(n, def, sentence)             {n, KEY_PEERS, 0, 0, NULL, def, NULL, sentence}
 #define END                                 {NULL, KEY_TEXT, 0, 0, NULL, NULL, NULL, NULL}
 
 const struct key keys_cluster[] = {
     TEXT("name", "DefaultCluster", "Name of the cluster, as clients and mqadmin see it."),
     TEXT("listen", "127.0.0.1", "Address on which name servers and brokers listen; 0.0.0.0 for every IPv4 address."),
     TEXT("dir", NULL, "Folder for everything of this cluster (run, store, log); default: the system's folders."),
+    PEERS("adminFrom", "loopback",
+          "Who may send requests that change something for everybody: addresses, networks (10.0.0.0/8), loopback, any."),
     BOOL("faults", "off", "Whether `pintle fault` may make workers die and stall; for tests only."),
     END,
 };
 
 const struct key keys_namesrv[] = {
     NUMBER("port", 0, 65535, NULL, NULL, "Port; 0 takes a free one. Default: 9876, 9877, … in the order of the file."),
+    TEXT("kvConfigPath", NULL, "File of the KV configuration; default: kvConfig.json in store/NAME."),
+    TEXT("configStorePath", NULL, "File of what was changed at run time; default: namesrv.properties in store/NAME."),
+    TEXT("configBlackList", "configBlackList;configStorePath;kvConfigPath", "Keys that nobody may change at run time."),
+    BOOL("orderMessageEnable", "false", "Tell clients the order configuration of a topic in its route."),
+    BOOL("returnOrderTopicConfigToBroker", "true", "Tell brokers the order configurations when they register."),
+    BOOL("enableAllTopicList", "true", "Answer who asks for the names of all topics."),
+    BOOL("enableTopicList", "true", "Answer who asks for the topics of a cluster, of units, of the system."),
+    BOOL("supportActingMaster", "false", "Show the first slave of a broker without master as a read-only master."),
+    BOOL("deleteTopicWithBrokerRegistration", "false", "A topic that a broker no longer registers leaves its route."),
     END,
 };
 
@@ -133,6 +146,12 @@ int keys_check(const struct key *key, const char *value, char *ret_error, unsign
         if (is_choice(key->choices, value))
             return 0;
         snprintf(ret_error, error_size, "%s", key->choices);
+        return -EINVAL;
+    case KEY_PEERS:
+        if (address_list_parse(value, &(struct address_list){.count = 0}) == 0)
+            return 0;
+        snprintf(ret_error, error_size, "addresses, networks like 10.0.0.0/8, loopback or any, at most %d",
+                 ADDRESS_LIST_MAX);
         return -EINVAL;
     }
     PANIC("key type %d", key->type);

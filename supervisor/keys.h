@@ -10,6 +10,7 @@ enum key_type {
     KEY_BOOL,    /* true, false; the cluster file takes on, off, yes, no too */
     KEY_INTEGER, /* min … max */
     KEY_CHOICE,  /* one of `choices`, separated by '|' */
+    KEY_PEERS,   /* a list of addresses and networks (base/address_list.h) */
 };
 
 struct key {

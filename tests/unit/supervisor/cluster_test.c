@@ -107,6 +107,33 @@ static void test_apache_file(void **state)
                    "b.conf:2: flushDiskType is 'SOMETIMES', expected ASYNC_FLUSH|SYNC_FLUSH");
 }
 
+static void test_namesrv(void **state)
+{
+    struct failure failure = {0};
+    struct cluster *cluster = load_text("[cluster]\nadminFrom = 10.0.0.0/8, loopback\n"
+                                        "[namesrv n]\norderMessageEnable = on\nkvConfigPath = /kv\n[broker b]\n",
+                                        &failure);
+    assert_non_null(cluster);
+    PN_FREE char *text = cluster_namesrv_config(cluster, &cluster->namesrvs[0]);
+    struct conf *conf = NULL;
+    assert_int_equal(conf_read_text("text", text, strlen(text), CONF_PROPERTIES, &conf, NULL), 0);
+    assert_string_equal(conf_get(conf, "", "pintle.name"), "n");
+    assert_string_equal(conf_get(conf, "", "listenPort"), "9876");
+    assert_string_equal(conf_get(conf, "", "adminFrom"), "10.0.0.0/8, loopback");
+    assert_string_equal(conf_get(conf, "", "orderMessageEnable"), "true");
+    assert_string_equal(conf_get(conf, "", "enableTopicList"), "true");
+    assert_string_equal(conf_get(conf, "", "kvConfigPath"), "/kv");
+    assert_null(conf_get(conf, "", "port"));
+    char root[300];
+    snprintf(root, sizeof root, "%s/store/n", folder);
+    assert_string_equal(conf_get(conf, "", "storePathRootDir"), root);
+    conf_free(conf);
+    cluster_free(cluster);
+    assert_refused("[cluster]\nadminFrom = 10.0.0.0/99\n" GOOD_REST,
+                   "cluster.conf:2: adminFrom is '10.0.0.0/99', expected addresses, networks");
+    assert_refused("[namesrv n]\norderMessageEnabled = on\n[broker b]\n", "did you mean 'orderMessageEnable'?");
+}
+
 static void test_presets(void **state)
 {
     struct options options = no_options();
@@ -183,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_apache_file),
+        cmocka_unit_test(test_namesrv),
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_option_mistakes),
     };

@@ -1,7 +1,7 @@
-/* Lists of addresses and networks, for whom a server trusts. Used where connections are accepted: front and name server.
- * Pure; the text comes from the configuration and was checked before, a peer comes from the kernel. IPv4 is kept as
- * mapped IPv6, so that a socket for both families needs no second rule. */
-#include "address_list.h"
+/* Lists of addresses and networks, for whom a server trusts. The supervisor checks the text, front and name server ask.
+ * Pure; a peer comes from the kernel. IPv4 is kept as mapped IPv6, so that a socket for both families needs no second
+ * rule. */
+#include "base/address_list.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

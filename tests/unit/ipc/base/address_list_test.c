@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "wire/address_list.h"
+#include "base/address_list.h"
 
 static bool has(const char *text, const char *peer)
 {
