@@ -27,6 +27,9 @@ static bool is_spent(const struct fault_slot *slot, enum fault_point point, cons
         return false;
     if (strncmp(fault_point_names[point], prefix, strlen(prefix)) != 0)
         return false;
+    /* Reached only on the way to ready: the death that makes a store recover is not the one this point is for. */
+    if (point == FAULT_STORE_RECOVERING && worker->state == CHILD_READY)
+        return false;
     return target == 0 || target == worker->number;
 }
 
