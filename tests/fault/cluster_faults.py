@@ -3,9 +3,10 @@ import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import remoting
-from cluster import ROOT, Cluster, wait_for
+from cluster import ROOT, Cluster, build_dir, wait_for
 from load import now_us
 
 
@@ -15,12 +16,26 @@ def points() -> list:
     return [p for p in re.findall(r'^X\(\w+, *"([a-z.-]+)"', text, re.M) if p != "store.poison"]
 
 
+def processes_of(folder: Path) -> list:
+    """Every process of ours that names the folder in its command line or environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "exe").startswith(str(build_dir() / "bin")):
+                words = (entry / "cmdline").read_bytes()
+                if str(folder).encode() in words + (entry / "environ").read_bytes():
+                    found.append(f"{entry.name} {words.decode()}")
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            pass  # not ours, or gone
+    return found
+
+
 class FaultCluster(Cluster):
     """A cluster that may be armed; counts the deaths that were our doing."""
 
     def __init__(self, preset: str, *settings: str):
-        super().__init__(preset, args=["--allow-faults", *(x for s in settings for x in ("--set", s))])
-        self.preset_settings = settings
+        self.settings = ["--allow-faults", *(word for s in settings for word in ("--set", s))]
+        super().__init__(preset, args=self.settings)
 
     def fault(self, *words):
         done = subprocess.run([str(self.pintle), "fault", *map(str, words), "--dir", str(self.dir)],
@@ -42,6 +57,17 @@ class FaultCluster(Cluster):
         at_us = now_us()
         os.kill(worker.pid, signal.SIGKILL)
         return at_us
+
+    def kill_everything(self, random):
+        """Supervisor and all workers by -9, in any order; returns when none is left."""
+        pids = [self.supervisor_pid, *self.pids()]
+        random.shuffle(pids)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # the supervisor went first, and this worker has noticed
+        wait_for(lambda: not processes_of(self.dir), 30, "the end of all processes")
 
     def now(self, worker):
         """The worker as it is now."""

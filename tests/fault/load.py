@@ -70,9 +70,13 @@ class Producer:
     def end(self):
         self.process.stdin.close()
 
+    def wait_read(self):
+        """Until every line it wrote is taken."""
+        self._reader.join(timeout=60)
+
     def join(self):
         self.process.wait(timeout=60)
-        self._reader.join(timeout=60)
+        self.wait_read()
         assert self.process.returncode == 0, self.stderr()
         assert self.longest_us >= 0, f"{self.name} did not say its end"
 
@@ -138,7 +142,9 @@ class Load:
     """`with Load(cluster, "topic", out) as load: …; verdict = load.finish()`."""
 
     def __init__(self, cluster, topic: str, out: Path, tcp: int = 2, native: bool = True, consumers: int = 2,
-                 window: int = 16, rate: int = 300):
+                 window: int = 16, rate: int = 800, prefix: str = None, earlier: dict = None):
+        self.earlier = earlier or {}  # what producers of loads before this one were told
+        prefix = prefix or topic
         self.cluster, self.topic, self.out = cluster, topic, Path(out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.addresses = {w.broker: f"127.0.0.1:{w.ports[0]}" for w in cluster.workers("front")}
@@ -149,9 +155,9 @@ class Load:
             self._create_topic()
             self.consumers = Consumers(self, consumers) if consumers else None
             for i in range(tcp):
-                self.add(f"{topic}-t{i}", "tcp", cluster.namesrv, sorted(self.addresses), window, rate)
+                self.add(f"{prefix}-t{i}", "tcp", cluster.namesrv, sorted(self.addresses), window, rate)
             for broker in sorted(self.addresses) if native else []:
-                self.add(f"{topic}-n-{broker}", "native", f"{cluster.dir}/run/{broker}", [broker], window, rate)
+                self.add(f"{prefix}-n-{broker}", "native", f"{cluster.dir}/run/{broker}", [broker], window, rate)
             for broker in self.addresses:
                 self.wait_answers(broker, now_us())
         except BaseException:
@@ -201,6 +207,9 @@ class Load:
             pass  # the verdict names what is missing
         return ends
 
+    def acked(self) -> dict:
+        return dict(self.earlier, **{k: place for p in self.producers for k, place in p.acked.items()})
+
     def finish(self) -> dict:
         for producer in self.producers:
             producer.end()
@@ -208,9 +217,7 @@ class Load:
             producer.join()
         ends = self._drain()
         places = self.consumers.places
-        acked = {}
-        for producer in self.producers:
-            acked.update(producer.acked)
+        acked = self.acked()
         verdict = {
             "acked": len(acked),
             "stored": sum(ends.values()),

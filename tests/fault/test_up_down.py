@@ -10,22 +10,9 @@ import pytest
 
 import remoting
 from cluster import Cluster, build_dir, wait_for
+from cluster_faults import processes_of
 
 PINTLE = build_dir() / "bin" / "pintle"
-
-
-def processes_of(folder: Path) -> list:
-    """Every process that names the folder in its command line or environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if str(folder).encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
-                found.append(f"{entry.name} {(entry / 'cmdline').read_bytes().decode()}")
-        except (PermissionError, FileNotFoundError, ProcessLookupError):
-            pass
-    return found
 
 
 def up(folder: Path, *words: str) -> subprocess.CompletedProcess:
