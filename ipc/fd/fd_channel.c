@@ -14,9 +14,10 @@
 
 #include "base/panic.h"
 
-/* Room for more descriptors than any grant has: a message with one too many is refused here, rather than cut by the
- * kernel. */
-enum { FDS_RECEIVE_MAX = FD_GRANT_FDS_MAX + 1 };
+/* Room for more descriptors than any grant has: a message with too many is refused here. An even number, because the
+ * kernel fills the room up to its rounded end: with an odd one it installs one descriptor more than we would look for. */
+enum { FDS_RECEIVE_MAX = FD_GRANT_FDS_MAX + 2 };
+_Static_assert(CMSG_SPACE(FDS_RECEIVE_MAX * sizeof(int)) == CMSG_LEN(FDS_RECEIVE_MAX * sizeof(int)), "no rounding");
 
 union control {
     char space[CMSG_SPACE(FDS_RECEIVE_MAX * sizeof(int))];
