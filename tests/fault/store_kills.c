@@ -37,7 +37,7 @@
 #include "shm/segment.h"
 
 enum { OUTSTANDING = 64, QUEUES = 4, LOG_FILE = 1 << 20, QUEUE_FILE = 20000, BATCH_ITEMS = 5, TOKENS_MAX = 4000000 };
-enum kind { KIND_SINGLE, KIND_BATCH, KIND_REFUSED, KIND_LARGE };
+enum kind { KIND_SINGLE, KIND_BATCH, KIND_REFUSED, KIND_LARGE, KIND_POISON };
 
 static struct {
     char dir[64], root[128], store_path[512];
@@ -48,6 +48,7 @@ static struct {
     uint64_t generation;
     int fault_fd, board_fd, table_fd, ledger_fd, image_fd, interest_fd, life_line[2], channel;
     struct fault_page *faults;
+    struct queue_table *table;
     struct ring_fds data[2], control[2];
     struct ring_writer data_out;
     struct ring_reader data_in, control_in;
@@ -89,14 +90,27 @@ static void on_bus(void *context, struct bytes peer, struct bytes message)
         fprintf(stderr, "store_kills: store failed: %.*s\n", (int)failed.text.size, failed.text.data);
 }
 
+/* What a store leaves to its successor, and what a cluster that starts anew does not have. */
+static void store_memory_make(void)
+{
+    if (h.table) {
+        queue_table_detach(h.table);
+        close(h.table_fd);
+        close(h.ledger_fd);
+        close(h.image_fd);
+    }
+    MUST(queue_table_create("queues", 1, &h.table_fd) == 0);
+    MUST(queue_table_attach(dup(h.table_fd), false, &h.table) == 0);
+    MUST(segment_create("ledger", SEGMENT_LEDGER, CONTRACT_LEDGER_VERSION, CONTRACT_LEDGER_SIZE, 1, &h.ledger_fd) == 0);
+    MUST(segment_create("image", SEGMENT_IMAGE, CONTRACT_IMAGE_VERSION, CONTRACT_IMAGE_SIZE, 1, &h.image_fd) == 0);
+}
+
 static void memory_make(void)
 {
     MUST(fault_page_create(&h.fault_fd) == 0 && fault_page_map_writable(h.fault_fd, &h.faults) == 0);
     MUST(board_create("board", 1, &h.board_fd) == 0);
-    MUST(queue_table_create("queues", 1, &h.table_fd) == 0);
     MUST(interest_create("interest", 1, &h.interest_fd) == 0);
-    MUST(segment_create("ledger", SEGMENT_LEDGER, CONTRACT_LEDGER_VERSION, CONTRACT_LEDGER_SIZE, 1, &h.ledger_fd) == 0);
-    MUST(segment_create("image", SEGMENT_IMAGE, CONTRACT_IMAGE_VERSION, CONTRACT_IMAGE_SIZE, 1, &h.image_fd) == 0);
+    store_memory_make();
     MUST(ring_create("data", 8 << 20, 1, &h.data[0]) == 0 && ring_create("answers", 1 << 20, 1, &h.data[1]) == 0);
     MUST(ring_create("control", 256 << 10, 1, &h.control[0]) == 0 && ring_create("catalogue", 1 << 20, 1, &h.control[1]) == 0);
     MUST(pipe2(h.life_line, O_CLOEXEC) == 0);
@@ -225,15 +239,16 @@ static size_t body_make(uint8_t *to, uint64_t token, enum kind kind)
     return size;
 }
 
-static bool send_one(void)
+static bool send_one(bool poison)
 {
     static uint8_t body[300000];
     uint64_t token = h.sent + 1, dice = random_below(100);
-    enum kind kind = dice < 5 ? KIND_BATCH : dice < 7 ? KIND_REFUSED : dice < 9 ? KIND_LARGE : KIND_SINGLE;
+    enum kind kind = poison ? KIND_POISON : dice < 5 ? KIND_BATCH : dice < 7 ? KIND_REFUSED : dice < 9 ? KIND_LARGE : KIND_SINGLE;
     size_t size = body_make(body, token, kind);
     char topic[16], properties[64];
     int topic_size = snprintf(topic, sizeof topic, "T%" PRIu64, random_below(3));
-    int properties_size = snprintf(properties, sizeof properties, "KEYS\1k%" PRIu64 "\2TAGS\1A\2", token);
+    int properties_size = snprintf(properties, sizeof properties, "KEYS\1k%" PRIu64 "\2TAGS\1A\2%s", token,
+                                   poison ? "PINTLE_POISON\1y\2" : "");
     size_t whole = sizeof(struct msg_send) + (size_t)topic_size + 6 + (size_t)properties_size + size;
     struct msg_send *send = ring_reserve(&h.data_out, MSG_SEND, 0, whole, NULL);
     if (!send)
@@ -260,11 +275,15 @@ static void answer_take(const struct msg_send_answer *answer)
     int64_t value = answer->code == 0 ? answer->log_pos + 1 : -1;
     if (h.kinds[token] == KIND_REFUSED)
         MUST(answer->code == 13);
+    else if (h.kinds[token] == KIND_POISON)
+        MUST(answer->code == 1);
     else if (answer->code != 0) {
         fprintf(stderr, "token %" PRIu64 " code %d %.*s\n", token, answer->code, answer->remark_size,
                 (const char *)(answer + 1) + answer->uniq_key_size);
         MUST(answer->code == 0);
     }
+    if (h.sync && answer->code == 0) /* acknowledged = on the disk */
+        MUST(answer->log_pos < atomic_load_explicit(&h.table->log_flushed_pos, memory_order_acquire));
     if (h.answers[token] != 0) {
         MUST(h.answers[token] == value); /* a second answer says the same */
         h.again++;
@@ -304,7 +323,7 @@ static bool answers_take(void)
 static void step(bool sending)
 {
     bool worked = answers_take();
-    while (sending && h.sent - h.answered < OUTSTANDING && h.sent + 1 < TOKENS_MAX && send_one())
+    while (sending && h.sent - h.answered < OUTSTANDING && h.sent + 1 < TOKENS_MAX && send_one(false))
         worked = true;
     ring_publish(&h.data_out);
     ring_wake_reader(&h.data_out);
@@ -375,6 +394,22 @@ static void die_at_point(unsigned round)
     store_spawn(store_reap());
     MUST(h.deaths > deaths);
     run_until_answered(h.answered + 1, true);
+}
+
+/* A request that kills whoever looks at it: two stores die, the third refuses it; everybody else is served. */
+static void poison(void)
+{
+    uint64_t deaths = h.deaths;
+    fault_page_arm(h.faults, FAULT_STORE_POISON, FAULT_ACTION_MATCH, 0, 0, 0);
+    while (!send_one(true))
+        step(false);
+    uint64_t token = h.sent;
+    ring_publish(&h.data_out);
+    run_until_answered(h.answered + 500, true);
+    run_until_answered(h.sent, false);
+    fault_page_disarm(h.faults, FAULT_STORE_POISON);
+    MUST(h.answers[token] == -1 && h.deaths == deaths + 2);
+    printf("poison: refused on its third try\n");
 }
 
 /* The files. */
@@ -469,7 +504,7 @@ static void files_check(void)
     MUST(seen && first_pos);
     int64_t end = log_walk(), messages = 0;
     for (uint64_t token = 1; token <= h.sent; token++) {
-        unsigned expected = h.kinds[token] == KIND_REFUSED ? 0 : h.kinds[token] == KIND_BATCH ? BATCH_ITEMS : 1;
+        unsigned expected = h.kinds[token] == KIND_REFUSED || h.kinds[token] == KIND_POISON ? 0 : h.kinds[token] == KIND_BATCH ? BATCH_ITEMS : 1;
         if (seen[token] != expected || (expected && first_pos[token] != h.answers[token] - 1))
             fprintf(stderr, "token %" PRIu64 " (kind %u): %u of %u messages, at %" PRId64 ", answered %" PRId64 "\n", token,
                     h.kinds[token], seen[token], expected, first_pos[token], h.answers[token] - 1);
@@ -481,6 +516,40 @@ static void files_check(void)
         for (int queue = 0; queue < QUEUES; queue++)
             queue_check(topic, queue);
     printf("files: %" PRId64 " messages in %" PRId64 " bytes of log, each once; queues agree\n", messages, end);
+}
+
+/* Topics are written to their file in batches: a cluster that ends before knows only the queues that have messages. */
+static void wait_for_topics_file(void)
+{
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+    char path[512];
+    static char text[1 << 20];
+    snprintf(path, sizeof path, "%s/config/topics.json", h.root);
+    for (;;) {
+        FILE *file = fopen(path, "r");
+        size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
+        text[n] = 0;
+        if (file)
+            fclose(file);
+        if (strstr(text, "\"T0\"") && strstr(text, "\"T1\"") && strstr(text, "\"T2\""))
+            return;
+        MUST(clock_monotonic_ms() < until_ms);
+        step(false);
+    }
+}
+
+/* The cluster ends without a word and starts from the files alone. */
+static void start_cold(const char *remove)
+{
+    char command[512];
+    run_until_answered(h.sent, false);
+    MUST(kill(h.pid, SIGKILL) == 0);
+    store_reap();
+    snprintf(command, sizeof command, "rm -rf '%s/%s'", h.root, remove);
+    MUST(system(command) == 0);
+    store_memory_make();
+    store_spawn(START_FIRST);
+    run_until_answered(h.answered + 1000, true);
 }
 
 static int compare_i64(const void *a, const void *b)
@@ -546,6 +615,17 @@ int main(int argc, char **argv)
         kill_at_random();
     for (unsigned i = 0; i < rounds; i++)
         die_at_point(i);
+    poison();
+    h.died_ns = 0;
+    wait_for_topics_file();
+    start_cold("quarantine");
+    start_cold("consumequeue");
+    start_cold("checkpoint");
+    run_until_answered(h.sent, false);
+    stop_cleanly();
+    store_memory_make();
+    store_spawn(START_FIRST);
+    run_until_answered(h.answered + 1000, true);
     run_until_answered(h.sent, false);
     stop_cleanly();
     qsort(h.down_ns, h.down_count, sizeof *h.down_ns, compare_i64);
