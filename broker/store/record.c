@@ -69,5 +69,8 @@ enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int
     if (check_crc && ret_record->body.size > 0 &&
         (crc32_gzip_refl(0, ret_record->body.data, ret_record->body.size) & 0x7FFFFFFFu) != ret_record->body_crc)
         return RECORD_BAD;
+    /* The CRC covers the body alone. A page that never reached the disk reads as zeros, and no property holds one. */
+    if (check_crc && ret_record->properties.size > 0 && data[total - 1] == 0)
+        return RECORD_BAD;
     return RECORD_MESSAGE;
 }
