@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "catalogue.h"
 #include "metadata.h"
 #include "msg/msg.h"
 #include "shm/ledger.h"
@@ -183,8 +184,12 @@ void peers_free(struct store *store)
 {
     if (!store->peers)
         return;
-    for (unsigned i = 0; i < store->peers->count; i++)
+    for (unsigned i = 0; i < store->peers->count; i++) {
+        /* Only its feed: members stay in the image for the next store. */
+        if (store->peers->list[i]->known_to_metadata)
+            catalogue_peer_gone(store, store->peers->list[i]);
         peer_free(store->peers->list[i]);
+    }
     free(store->peers->list);
     free(store->peers);
     store->peers = NULL;
