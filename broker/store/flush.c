@@ -1,4 +1,5 @@
-/* The flush thread (see flush.h). A failed fdatasync is final: the kernel has dropped or cleaned the pages, a second try
+/* The flush threads (see flush.h): one for the log, which SYNC_FLUSH answers wait for, and one for everything else, so that
+ * a sync of many queue files never holds an answer up. A failed fdatasync is final: the kernel has dropped or cleaned the pages, a second try
  * that succeeds would prove nothing, so the store stops writing and says why. */
 #include "flush.h"
 
@@ -23,26 +24,32 @@
 enum { CHECKPOINT_INTERVAL_MS = 1000 };
 
 struct flush {
-    pthread_t thread;
+    pthread_t log_thread, files_thread;
+    unsigned threads;
     pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool stop;
-    int64_t wanted_pos, wanted_ms; /* under the mutex, as the next three */
+    pthread_cond_t log_cond, files_cond;
+    /* under the mutex */
+    bool stop, log_ended;
+    int64_t wanted_pos, wanted_ms;
     int *fds;
     unsigned fd_count;
     int64_t queues_ms;
+    struct checkpoint checkpoint;
 
     _Atomic int64_t done_pos;
     _Atomic int error;
     int event_fd;
     sd_event_source *source;
 
-    /* the thread's own */
-    char *root, *log_folder;
+    /* the log thread's */
+    char *log_folder;
     int64_t file_size, file_pos;
     int file_fd;
     struct board *board;
-    struct checkpoint checkpoint, written;
+
+    /* the files thread's */
+    char *root;
+    struct checkpoint written;
     int64_t checkpoint_at_ms;
     bool sync_all;
 };
@@ -81,8 +88,11 @@ static void log_sync(struct flush *flush, int64_t pos, int64_t store_ms)
         atomic_store_explicit(&flush->error, r, memory_order_release);
         log_error("commit log: sync failed: %s; nothing more is taken until a restart", strerror(-r));
     } else {
-        flush->checkpoint.physic_ms = store_ms;
         atomic_store_explicit(&flush->done_pos, pos, memory_order_release);
+        pthread_mutex_lock(&flush->mutex);
+        flush->checkpoint.physic_ms = store_ms;
+        pthread_cond_signal(&flush->files_cond);
+        pthread_mutex_unlock(&flush->mutex);
     }
     uint64_t one = 1;
     if (write(flush->event_fd, &one, sizeof one) < 0)
@@ -98,15 +108,18 @@ static void queues_sync(struct flush *flush, int *fds, unsigned count, int64_t s
         close(fds[i]);
     }
     free(fds);
-    if (r == 0)
-        flush->checkpoint.logics_ms = store_ms;
-    else /* queues can be made again from the log: the checkpoint just stays behind */
+    if (r < 0) { /* queues can be made again from the log: the checkpoint just stays behind */
         log_warning("consume queues: sync failed: %s", strerror(-r));
+        return;
+    }
+    pthread_mutex_lock(&flush->mutex);
+    flush->checkpoint.logics_ms = store_ms;
+    pthread_mutex_unlock(&flush->mutex);
 }
 
-static void checkpoint_save(struct flush *flush, bool now)
+static void checkpoint_save(struct flush *flush, const struct checkpoint *checkpoint, bool now)
 {
-    if (memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) == 0)
+    if (memcmp(checkpoint, &flush->written, sizeof flush->written) == 0)
         return;
     if (!now && clock_monotonic_ms() - flush->checkpoint_at_ms < CHECKPOINT_INTERVAL_MS)
         return;
@@ -117,46 +130,67 @@ static void checkpoint_save(struct flush *flush, bool now)
         flush->sync_all = false;
     }
     flush->checkpoint_at_ms = clock_monotonic_ms();
-    int r = checkpoint_write(flush->root, &flush->checkpoint);
+    int r = checkpoint_write(flush->root, checkpoint);
     if (r < 0)
         log_warning("checkpoint: %s", strerror(-r));
     else
-        flush->written = flush->checkpoint;
+        flush->written = *checkpoint;
+}
+
+static void *log_main(void *context)
+{
+    struct flush *flush = context;
+    pthread_mutex_lock(&flush->mutex);
+    for (;;) {
+        while (!flush->stop && (flush->wanted_pos <= flush_done_pos(flush) || flush_error(flush)))
+            pthread_cond_wait(&flush->log_cond, &flush->mutex);
+        int64_t pos = flush->wanted_pos, store_ms = flush->wanted_ms;
+        if (pos <= flush_done_pos(flush) || flush_error(flush))
+            break;
+        pthread_mutex_unlock(&flush->mutex);
+        log_sync(flush, pos, store_ms);
+        pthread_mutex_lock(&flush->mutex);
+    }
+    flush->log_ended = true;
+    pthread_cond_signal(&flush->files_cond);
+    pthread_mutex_unlock(&flush->mutex);
+    return NULL;
 }
 
 /* Waits for work, at most until an unsaved checkpoint is due. Under the mutex. */
-static void work_wait(struct flush *flush)
+static void files_wait(struct flush *flush)
 {
     struct timespec until;
-    bool unsaved = memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) != 0;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 1;
-    while (!flush->stop && !flush->fds && (flush->wanted_pos <= flush_done_pos(flush) || flush_error(flush))) {
+    until.tv_sec += CHECKPOINT_INTERVAL_MS / 1000;
+    while (!flush->log_ended && !flush->fds) {
+        bool unsaved = memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) != 0;
         if (!unsaved)
-            pthread_cond_wait(&flush->cond, &flush->mutex);
-        else if (pthread_cond_timedwait(&flush->cond, &flush->mutex, &until) == ETIMEDOUT)
+            pthread_cond_wait(&flush->files_cond, &flush->mutex);
+        else if (pthread_cond_timedwait(&flush->files_cond, &flush->mutex, &until) == ETIMEDOUT)
             return;
     }
 }
 
-static void *flush_main(void *context)
+static void *files_main(void *context)
 {
     struct flush *flush = context;
     for (bool stop = false; !stop;) {
         pthread_mutex_lock(&flush->mutex);
-        work_wait(flush);
-        int64_t pos = flush->wanted_pos, store_ms = flush->wanted_ms, queues_ms = flush->queues_ms;
+        files_wait(flush);
+        int64_t queues_ms = flush->queues_ms;
         int *fds = flush->fds;
         unsigned count = flush->fd_count;
-        stop = flush->stop;
+        stop = flush->log_ended;
         flush->fds = NULL;
         flush->fd_count = 0;
         pthread_mutex_unlock(&flush->mutex);
-        if (pos > flush_done_pos(flush) && flush_error(flush) == 0)
-            log_sync(flush, pos, store_ms);
         if (fds)
             queues_sync(flush, fds, count, queues_ms);
-        checkpoint_save(flush, stop);
+        pthread_mutex_lock(&flush->mutex);
+        struct checkpoint checkpoint = flush->checkpoint;
+        pthread_mutex_unlock(&flush->mutex);
+        checkpoint_save(flush, &checkpoint, stop);
     }
     return NULL;
 }
@@ -172,7 +206,8 @@ static int flush_prepare(struct flush *flush, struct store *store)
     pthread_mutex_init(&flush->mutex, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&flush->cond, &attributes);
+    pthread_cond_init(&flush->log_cond, &attributes);
+    pthread_cond_init(&flush->files_cond, &attributes);
     pthread_condattr_destroy(&attributes);
     flush->file_fd = -1;
     flush->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -195,10 +230,28 @@ static void flush_free(struct flush *flush)
     if (flush->file_fd >= 0)
         close(flush->file_fd);
     pthread_mutex_destroy(&flush->mutex);
-    pthread_cond_destroy(&flush->cond);
+    pthread_cond_destroy(&flush->log_cond);
+    pthread_cond_destroy(&flush->files_cond);
     free(flush->root);
     free(flush->log_folder);
     free(flush);
+}
+
+static int threads_start(struct flush *flush)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = -pthread_create(&flush->log_thread, NULL, log_main, flush);
+    flush->threads = r == 0;
+    if (r == 0)
+        r = -pthread_create(&flush->files_thread, NULL, files_main, flush);
+    flush->threads += r == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
 }
 
 int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *checkpoint, bool sync_all,
@@ -209,22 +262,15 @@ int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *
         return -ENOMEM;
     int r = flush_prepare(flush, store);
     if (r >= 0) {
-        sigset_t all, old;
         atomic_store(&flush->done_pos, done_pos);
         flush->wanted_pos = done_pos;
         flush->checkpoint_at_ms = clock_monotonic_ms();
         flush->checkpoint = flush->written = *checkpoint;
         flush->sync_all = sync_all;
-        sigfillset(&all);
-        sigdelset(&all, SIGSEGV);
-        sigdelset(&all, SIGBUS);
-        sigdelset(&all, SIGABRT);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = -pthread_create(&flush->thread, NULL, flush_main, flush);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        r = threads_start(flush);
     }
     if (r < 0) {
-        flush_free(flush);
+        flush_stop(flush);
         return r;
     }
     *ret_flush = flush;
@@ -237,9 +283,12 @@ void flush_stop(struct flush *flush)
         return;
     pthread_mutex_lock(&flush->mutex);
     flush->stop = true;
-    pthread_cond_signal(&flush->cond);
+    pthread_cond_signal(&flush->log_cond);
     pthread_mutex_unlock(&flush->mutex);
-    pthread_join(flush->thread, NULL);
+    if (flush->threads > 0)
+        pthread_join(flush->log_thread, NULL);
+    if (flush->threads > 1)
+        pthread_join(flush->files_thread, NULL);
     flush_free(flush);
 }
 
@@ -249,7 +298,7 @@ void flush_log(struct flush *flush, int64_t pos, int64_t store_ms)
     if (pos > flush->wanted_pos) {
         flush->wanted_pos = pos;
         flush->wanted_ms = store_ms;
-        pthread_cond_signal(&flush->cond);
+        pthread_cond_signal(&flush->log_cond);
     }
     pthread_mutex_unlock(&flush->mutex);
 }
@@ -271,7 +320,7 @@ void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_m
         flush->fd_count = count;
         flush->queues_ms = store_ms;
     }
-    pthread_cond_signal(&flush->cond);
+    pthread_cond_signal(&flush->files_cond);
     pthread_mutex_unlock(&flush->mutex);
 }
 

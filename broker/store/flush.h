@@ -1,5 +1,5 @@
-/* The thread that waits for the disk: fdatasync of the commit log (group commit: it always syncs the newest end that was
- * asked for), of consume queues, and the checkpoint file. It touches nothing of the store but what is handed over here. */
+/* The threads that wait for the disk: fdatasync of the commit log (group commit: always the newest end that was asked for);
+ * and of consume queues, and the checkpoint file. They touch nothing of the store but what is handed over here. */
 #pragma once
 
 #include "checkpoint.h"
@@ -11,7 +11,7 @@ struct flush;
  * whole file system: a predecessor was killed and nobody knows which queue files it wrote. */
 int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *checkpoint, bool sync_all,
                 struct flush **ret_flush);
-/* Finishes what was asked for, writes the checkpoint and ends the thread. NULL is accepted. */
+/* Finishes what was asked for, writes the checkpoint and ends the threads. NULL is accepted. */
 void flush_stop(struct flush *flush);
 
 /* The log is to be on the disk up to `pos`; its last record was stored at store_ms. */
