@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -96,7 +97,9 @@ int checkpoint_lock_take(const char *root, int *ret_fd)
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
     if (fcntl(fd, F_SETLK, &lock) < 0)
         return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
-    int r = file_layer_pwrite(fd, "lock", 4, 0);
+    /* Only once: a write to the file may wait for the file system's journal, and a successor is waited for. */
+    struct stat status;
+    int r = fstat(fd, &status) == 0 && status.st_size >= 4 ? 0 : file_layer_pwrite(fd, "lock", 4, 0);
     if (r < 0)
         return r;
     *ret_fd = TAKE_FD(fd);

@@ -103,7 +103,7 @@ static int recover(int image_fd)
     int r = checkpoint_read(store.config.store_root, &checkpoint);
     if (!warm)
         ledger_end(store.ledger); /* a death from here on starts over from files */
-    if (r == 0)
+    if (r == 0 && clean) /* else the predecessor's file says it as well, and is not written behind a busy disk */
         r = checkpoint_abort_make(store.config.store_root);
     if (r < 0)
         return failed(EXIT_CODE_IO, "checkpoint or abort file", r);

@@ -1,6 +1,7 @@
 """A store alone dies, again and again, with a log of more than 1 GiB: no client has an error or a reconnect, no offset goes
 back, no member is missing, no two consumers hold one queue."""
 import contextlib
+import os
 import subprocess
 
 import java
@@ -23,6 +24,10 @@ def fill(cluster):
     assert done.returncode == 0, done.stderr
     log = cluster.dir / "store" / "broker-a" / "commitlog"
     size = sum(f.stat().st_blocks * 512 for f in log.iterdir())
+    for file in log.iterdir():  # a process in fdatasync dies only behind it: this is the fill's work, not the load's
+        fd = os.open(file, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
     assert size > 1 << 30, f"{size} bytes in {log}"
     return size
 
