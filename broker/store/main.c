@@ -214,6 +214,7 @@ int main(void)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL); /* before libzmq's thread is born */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a failed write, not a death */
     store.runtime_dir = getenv(CONTRACT_ENV_RUNTIME_DIR);
     store.generation = generation ? strtoull(generation, NULL, 10) : 0;
     store.peers = calloc(1, sizeof *store.peers);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,7 +44,7 @@ static struct {
     char dir[64], root[128], store_path[512];
     sd_event *event;
     struct bus *bus;
-    bool ready, sync;
+    bool ready, sync, disk_fails;
     pid_t pid;
     uint64_t generation;
     int fault_fd, board_fd, table_fd, ledger_fd, image_fd, interest_fd, life_line[2], channel;
@@ -273,7 +274,9 @@ static void answer_take(const struct msg_send_answer *answer)
     uint64_t token = answer->token;
     MUST(token >= 1 && token <= h.sent);
     int64_t value = answer->code == 0 ? answer->log_pos + 1 : -1;
-    if (h.kinds[token] == KIND_REFUSED)
+    if (h.disk_fails && answer->code == 14)
+        MUST(answer->remark_size > 0);
+    else if (h.kinds[token] == KIND_REFUSED)
         MUST(answer->code == 13);
     else if (h.kinds[token] == KIND_POISON)
         MUST(answer->code == 1);
@@ -412,6 +415,26 @@ static void poison(void)
     printf("poison: refused on its third try\n");
 }
 
+/* Every write fails: requests are refused with the reason, the store lives; its successor takes them again. */
+static void disk_fails(void)
+{
+    struct rlimit none = {0, RLIM_INFINITY};
+    run_until_answered(h.sent, false);
+    h.disk_fails = true;
+    uint64_t deaths = h.deaths, first = h.sent + 1;
+    MUST(prlimit(h.pid, RLIMIT_FSIZE, &none, NULL) == 0);
+    run_until_answered(h.answered + 1000, true);
+    run_until_answered(h.sent, false);
+    MUST(h.deaths == deaths);
+    for (uint64_t token = first; token <= h.sent; token++)
+        MUST(h.answers[token] == -1);
+    h.disk_fails = false;
+    MUST(kill(h.pid, SIGKILL) == 0);
+    store_spawn(store_reap());
+    run_until_answered(h.answered + 1000, true);
+    printf("failing disk: refused, and taken again after a restart\n");
+}
+
 /* The files. */
 
 struct message {
@@ -504,7 +527,7 @@ static void files_check(void)
     MUST(seen && first_pos);
     int64_t end = log_walk(), messages = 0;
     for (uint64_t token = 1; token <= h.sent; token++) {
-        unsigned expected = h.kinds[token] == KIND_REFUSED || h.kinds[token] == KIND_POISON ? 0 : h.kinds[token] == KIND_BATCH ? BATCH_ITEMS : 1;
+        unsigned expected = h.answers[token] == -1 ? 0 : h.kinds[token] == KIND_BATCH ? BATCH_ITEMS : 1;
         if (seen[token] != expected || (expected && first_pos[token] != h.answers[token] - 1))
             fprintf(stderr, "token %" PRIu64 " (kind %u): %u of %u messages, at %" PRId64 ", answered %" PRId64 "\n", token,
                     h.kinds[token], seen[token], expected, first_pos[token], h.answers[token] - 1);
@@ -616,6 +639,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < rounds; i++)
         die_at_point(i);
     poison();
+    disk_fails();
     h.died_ns = 0;
     wait_for_topics_file();
     start_cold("quarantine");
