@@ -4,6 +4,7 @@
 
 #include "../../unit.h"
 
+#include <isa-l/crc.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +22,6 @@
 #include "broker/store/recover.h"
 #include "broker/store/topics.h"
 #include "contract.h"
-#include "isa-l/crc.h"
 #include "shm/ledger.h"
 
 struct log_fixture {
