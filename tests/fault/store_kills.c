@@ -274,7 +274,7 @@ static void answer_take(const struct msg_send_answer *answer)
     uint64_t token = answer->token;
     MUST(token >= 1 && token <= h.sent);
     int64_t value = answer->code == 0 ? answer->log_pos + 1 : -1;
-    if (h.disk_fails && answer->code == 14)
+    if (answer->code == 14 && (h.disk_fails || h.answers[token] == -1)) /* a successor may say it again */
         MUST(answer->remark_size > 0);
     else if (h.kinds[token] == KIND_REFUSED)
         MUST(answer->code == 13);
