@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "listener.h"
 
 enum { SCAN_MS = 1000, SLEPT_MS = 3 * SCAN_MS };
 
@@ -18,11 +19,15 @@ static int on_scan(sd_event_source *source, uint64_t usec, void *context)
     struct namesrv *namesrv = context;
     int64_t now_ms = clock_monotonic_ms();
     char text[512];
+    uint64_t connection;
     if (now_ms - last_scan_ms > SLEPT_MS)
         route_table_forgive(namesrv->routes, now_ms - last_scan_ms);
     last_scan_ms = now_ms;
-    while (route_table_expire(namesrv->routes, now_ms, text, sizeof text))
-        log_warning("broker %s, is removed", text);
+    while (route_table_expire(namesrv->routes, now_ms, text, sizeof text, &connection)) {
+        log_warning("broker %s is removed: silent for too long", text);
+        if (connection)
+            listener_close(namesrv->listener, connection); /* so that it notices and registers again */
+    }
     int r = sd_event_source_set_time(source, (uint64_t)(now_ms + SCAN_MS) * 1000);
     return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }

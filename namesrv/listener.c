@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/address_list.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -36,7 +37,8 @@ struct client {
     struct connection connection;
     sd_event_source *io;
     int64_t last_ms;
-    char own_host[INET6_ADDRSTRLEN + 2]; /* by which the client reached us, for brokers of this host */
+    struct query_peer peer;
+    char own_host[INET6_ADDRSTRLEN + 2], address[INET6_ADDRSTRLEN + 2];
 };
 
 struct listener {
@@ -44,6 +46,7 @@ struct listener {
     int fd;
     sd_event_source *io, *idle;
     struct client *clients;
+    uint64_t last_number;
     unsigned client_count, client_max;
     bool refused_before; /* one log line per run of refusals */
 };
@@ -63,7 +66,17 @@ static void client_free(struct client *client)
     board_add(board, COUNTER_BYTES_OUT, client->connection.bytes_out);
     sd_event_source_disable_unref(client->io);
     connection_close(&client->connection);
+    query_peer_gone(listener->namesrv, &client->peer);
     free(client);
+}
+
+void listener_close(struct listener *listener, uint64_t connection)
+{
+    for (struct client *client = listener->clients; client; client = client->next)
+        if (client->peer.number == connection) {
+            client_free(client);
+            return;
+        }
 }
 
 /* Whole frames in the buffer, as long as the client takes the answers. -EBADMSG: close. */
@@ -78,7 +91,7 @@ static int take_frames(struct client *client)
             board_add(client->listener->namesrv->board, COUNTER_FRAMES_BAD, 1);
             return -EBADMSG;
         case FRAME_OK:
-            query_take(client->listener->namesrv, &client->connection, &frame, bytes_of(client->own_host));
+            query_take(client->listener->namesrv, &client->connection, &frame, &client->peer);
             break;
         case FRAME_SKIP:
             break;
@@ -127,25 +140,40 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *con
     return 0;
 }
 
-static void name_own_host(int fd, char *ret_text, size_t size)
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static void name_host(const union address *address, char *ret_text, size_t size)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address;
-    socklen_t length = sizeof address;
     char text[INET6_ADDRSTRLEN];
     ret_text[0] = 0;
-    if (getsockname(fd, &address.any, &length) < 0)
-        return;
-    if (address.any.sa_family == AF_INET && inet_ntop(AF_INET, &address.v4.sin_addr, text, sizeof text))
+    if (address->any.sa_family == AF_INET && inet_ntop(AF_INET, &address->v4.sin_addr, text, sizeof text))
         snprintf(ret_text, size, "%s", text);
-    else if (address.any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&address.v6.sin6_addr) &&
-             inet_ntop(AF_INET, &address.v6.sin6_addr.s6_addr[12], text, sizeof text))
+    else if (address->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr) &&
+             inet_ntop(AF_INET, &address->v6.sin6_addr.s6_addr[12], text, sizeof text))
         snprintf(ret_text, size, "%s", text);
-    else if (address.any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &address.v6.sin6_addr, text, sizeof text))
+    else if (address->any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &address->v6.sin6_addr, text, sizeof text))
         snprintf(ret_text, size, "[%s]", text);
+}
+
+/* One whose address cannot be told (it is gone already) may nothing. */
+static void name_peer(struct client *client, int fd)
+{
+    union address address = {.any.sa_family = AF_UNSPEC};
+    socklen_t length = sizeof address;
+    if (getsockname(fd, &address.any, &length) == 0)
+        name_host(&address, client->own_host, sizeof client->own_host);
+    length = sizeof address;
+    if (getpeername(fd, &address.any, &length) == 0) {
+        name_host(&address, client->address, sizeof client->address);
+        client->peer.is_admin = address_list_has(&client->listener->namesrv->config.admin_from, &address.any);
+    }
+    client->peer.own_host = bytes_of(client->own_host);
+    client->peer.address = client->address;
+    client->peer.number = ++client->listener->last_number;
 }
 
 static int client_new(struct listener *listener, int fd)
@@ -161,8 +189,8 @@ static int client_new(struct listener *listener, int fd)
     int yes = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     connection_init(&client->connection, fd);
-    name_own_host(fd, client->own_host, sizeof client->own_host);
     client->listener = listener;
+    name_peer(client, fd);
     client->last_ms = clock_monotonic_ms();
     client->next = listener->clients;
     if (client->next)

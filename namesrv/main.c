@@ -1,6 +1,6 @@
 /* pintle-namesrv: tells clients which broker has which topic. Started by the supervisor: receives its grants, connects
- * the bus, serves until it is told to stop or nobody will come back (life line). Keeps nothing on disk: its table comes
- * from the stores' registrations and is whole again in milliseconds after a restart. A failed start is fatal with one
+ * the bus, serves until it is told to stop or nobody will come back (life line). Its table is on no disk: it comes from
+ * the brokers' registrations and is whole again in milliseconds after a restart. A failed start is fatal with one
  * line; later only what makes this process inconsistent is. */
 #include <errno.h>
 #include <poll.h>
@@ -14,7 +14,6 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/conf.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "bus/bus_msg.h"
@@ -101,28 +100,23 @@ static void receive_grants(struct namesrv *namesrv, struct start *start)
         log_fatal(EXIT_FAILURE, "the grants are not complete");
 }
 
-/* Of the configuration only the name matters here: the socket is made already. */
 static int load_config(struct namesrv *namesrv, int fd, char **ret_error)
 {
     struct stat st;
-    struct conf *conf = NULL;
     if (fstat(fd, &st) < 0)
         return -errno;
     void *text = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
     if (text == MAP_FAILED)
         return -errno;
-    int r = conf_read_text("configuration", text ? text : "", (size_t)st.st_size, CONF_PROPERTIES, &conf, ret_error);
+    int r = config_load(&namesrv->config, text ? text : "", (size_t)st.st_size, ret_error);
     if (text)
         munmap(text, (size_t)st.st_size);
     if (r < 0)
         return r;
-    const char *name = conf_get(conf, "", "pintle.name");
+    const char *name = namesrv->config.values[CONFIG_NAME];
     if (!name || !*name || strlen(name) > NAME_SIZE_MAX || strchr(name, '/'))
-        r = -EINVAL;
-    else if (!(namesrv->name = strdup(name)))
-        r = -ENOMEM;
-    conf_free(conf);
-    return r;
+        return -EINVAL;
+    return kv_config_load(&namesrv->kv, namesrv->config.values[CONFIG_KV_PATH]);
 }
 
 static void on_supervisor(void *context, struct bytes peer, struct bytes message)
@@ -203,7 +197,7 @@ static int build(struct namesrv *namesrv, struct start *start)
     int r = namesrv->routes ? sd_event_default(&namesrv->event) : -ENOMEM;
     if (r < 0)
         return r;
-    snprintf(endpoint, sizeof endpoint, CONTRACT_BUS_NAMESRV, namesrv->name);
+    snprintf(endpoint, sizeof endpoint, CONTRACT_BUS_NAMESRV, namesrv->config.values[CONFIG_NAME]);
     /* The stores first: they have been waiting since our predecessor ended. */
     r = bus_bind(namesrv->event, namesrv->runtime_dir, endpoint, bus_in_message, namesrv, &namesrv->store_bus);
     if (r < 0)
@@ -257,7 +251,8 @@ static void tear_down(struct namesrv *namesrv)
     bus_free(namesrv->store_bus);
     bus_free(namesrv->supervisor_bus);
     route_table_free(namesrv->routes);
-    free(namesrv->name);
+    kv_config_free(&namesrv->kv);
+    config_free(&namesrv->config);
     sd_event_unref(namesrv->event);
 }
 

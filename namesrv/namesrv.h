@@ -4,6 +4,8 @@
 #include <systemd/sd-event.h>
 
 #include "bus/bus.h"
+#include "config.h"
+#include "kv_config.h"
 #include "route_table.h"
 #include "shm/board.h"
 
@@ -13,7 +15,8 @@ struct namesrv {
     const char *worker; /* "namesrv namesrv-a" */
     const char *runtime_dir;
     uint64_t generation;
-    char *name; /* of the bus endpoint: pintle.name */
+    struct config config;
+    struct kv_config kv;
     sd_event *event;
     struct board *board;
     struct bus *supervisor_bus;

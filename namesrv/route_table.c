@@ -1,7 +1,8 @@
-/* The rules of Apache's RouteInfoManager (remoting facts 2.5) without acting masters. Differences: the first
+/* The rules of Apache's RouteInfoManager (remoting facts 2.5). For the stores of this host they differ: the first
  * registration must be a whole table (the asker sends it at once), a whole table also takes away what it does not name,
- * and a changed topic whose data version does not follow the last one means that something was missed. Runs in the name
- * server, one thread; owns all its texts. Out of memory is fatal. */
+ * and a changed topic whose data version does not follow the last one means that something was missed. Brokers of other
+ * hosts are taken as Apache takes them, but what a store of this host says counts more: a stranger cannot take its id or
+ * send it away. Runs in the name server, one thread; owns all its texts. Out of memory is fatal. */
 #include "route_table.h"
 
 #include <stdio.h>
@@ -9,7 +10,12 @@
 
 #include "base/panic.h"
 
-enum { TIMEOUT_DEFAULT_MS = 10000 };
+enum {
+    TIMEOUT_DEFAULT_MS = 10000,
+    TIMEOUT_REMOTE_MS = 120000, /* Apache's brokers register every 30 s */
+    PERM_WRITE = 2,
+    PERM_READ_WRITE = 6,
+};
 
 static struct bytes copy(struct bytes text)
 {
@@ -61,6 +67,7 @@ static void broker_free(struct route_table *table, struct route_broker *broker)
     free(broker->members);
     drop(broker->name);
     drop(broker->cluster);
+    drop(broker->zone);
     free(broker);
 }
 
@@ -107,6 +114,7 @@ static struct route_broker *add_broker(struct route_table *table, struct bytes n
     pn_assert(broker);
     broker->name = copy(name);
     broker->cluster = copy(cluster);
+    broker->zone = copy((struct bytes){0});
     HASH_ADD_KEYPTR(hh, table->brokers, broker->name.data, broker->name.size, broker);
     return broker;
 }
@@ -160,11 +168,26 @@ static void delete_queues_of(struct route_table *table, const struct route_broke
         }
 }
 
+static unsigned set_perms(struct route_table *table, const struct route_broker *broker, int32_t keep, int32_t add)
+{
+    unsigned count = 0;
+    for (struct route_topic *topic = table->topics; topic; topic = topic->hh.next)
+        for (unsigned i = 0; i < topic->queue_count; i++)
+            if (topic->queues[i].broker == broker) {
+                topic->queues[i].perm = (topic->queues[i].perm & keep) | add;
+                count++;
+            }
+    return count;
+}
+
 static void remove_member(struct route_table *table, struct route_broker *broker, struct route_member *member)
 {
     delete_member(broker, member);
-    if (broker->member_count)
+    if (broker->member_count) {
+        if (broker->acting && broker->members[0].id != 0) /* nobody there who takes messages */
+            set_perms(table, broker, ~PERM_WRITE, 0);
         return;
+    }
     delete_queues_of(table, broker, 0);
     broker_free(table, broker);
 }
@@ -179,6 +202,16 @@ static struct route_queue *queue_of(struct route_topic *topic, struct route_brok
     struct route_queue *queue = &topic->queues[topic->queue_count++];
     *queue = (struct route_queue){.broker = broker};
     return queue;
+}
+
+static struct route_queue *find_queue(const struct route_table *table, const struct route_broker *broker,
+                                      struct bytes name)
+{
+    const struct route_topic *topic = find_topic(table, name);
+    for (unsigned i = 0; topic && i < topic->queue_count; i++)
+        if (topic->queues[i].broker == broker)
+            return &topic->queues[i];
+    return NULL;
 }
 
 static void put_topic(struct route_table *table, struct route_broker *broker, const struct bus_topic *from)
@@ -203,14 +236,34 @@ static bool same_version(const struct bus_data_version *a, const struct bus_data
     return a->state_version == b->state_version && a->timestamp_ms == b->timestamp_ms && a->counter == b->counter;
 }
 
-/* An address that comes back under another id has left its old one. */
-static void forget_other_ids(struct route_broker *broker, struct bytes addr, int64_t id)
+/* An address that comes back under another id has left its old one; only a store says so for a store. */
+static void forget_other_ids(struct route_broker *broker, struct bytes addr, int64_t id, bool is_remote)
 {
     for (unsigned i = 0; i < broker->member_count;)
-        if (broker->members[i].id != id && bytes_equal(broker->members[i].addr, addr))
+        if (broker->members[i].id != id && bytes_equal(broker->members[i].addr, addr) &&
+            !(is_remote && broker->members[i].connection == 0))
             delete_member(broker, &broker->members[i]);
         else
             i++;
+}
+
+/* The place of the one who registers, made if need be; its version is the caller's. */
+static struct route_member *take_member(struct route_table *table, const struct bus_registration *registration,
+                                        uint64_t connection, int64_t now_ms)
+{
+    struct route_broker *broker = find_broker(table, registration->broker_name);
+    if (!broker)
+        broker = add_broker(table, registration->broker_name, registration->cluster);
+    replace(&broker->cluster, registration->cluster);
+    forget_other_ids(broker, registration->broker_addr, registration->broker_id, connection != 0);
+    struct route_member *member = find_member(broker, registration->broker_id);
+    if (!member)
+        member = add_member(broker, registration->broker_id);
+    replace(&member->addr, registration->broker_addr);
+    replace(&member->ha_addr, registration->ha_addr);
+    member->last_ms = now_ms;
+    member->connection = connection;
+    return member;
 }
 
 enum route_answer route_table_register(struct route_table *table, const struct bus_registration *registration,
@@ -218,24 +271,17 @@ enum route_answer route_table_register(struct route_table *table, const struct b
 {
     struct route_broker *broker = find_broker(table, registration->broker_name);
     struct route_member *member = broker ? find_member(broker, registration->broker_id) : NULL;
-    bool is_same = member && bytes_equal(member->addr, registration->broker_addr);
+    bool is_same = member && member->connection == 0 && bytes_equal(member->addr, registration->broker_addr);
     if (!is_same && !registration->whole)
         return ROUTE_ASK_WHOLE;
-    if (member && !is_same && member->version.state_version > registration->version.state_version)
+    if (member && member->connection == 0 && !is_same &&
+        member->version.state_version > registration->version.state_version)
         return ROUTE_IGNORED;
     bool is_missing_some = !registration->whole && registration->version.counter != member->version.counter + 1 &&
                            !same_version(&registration->version, &member->version);
 
-    if (!broker)
-        broker = add_broker(table, registration->broker_name, registration->cluster);
-    replace(&broker->cluster, registration->cluster);
-    forget_other_ids(broker, registration->broker_addr, registration->broker_id);
-    member = find_member(broker, registration->broker_id);
-    if (!member)
-        member = add_member(broker, registration->broker_id);
-    replace(&member->addr, registration->broker_addr);
-    replace(&member->ha_addr, registration->ha_addr);
-    member->last_ms = now_ms;
+    member = take_member(table, registration, 0, now_ms);
+    broker = find_broker(table, registration->broker_name);
     member->timeout_ms =
         registration->heartbeat_timeout_ms > 0 ? registration->heartbeat_timeout_ms : TIMEOUT_DEFAULT_MS;
     if (!is_missing_some)
@@ -255,7 +301,7 @@ enum route_answer route_table_heartbeat(struct route_table *table, const struct 
 {
     struct route_broker *broker = find_broker(table, heartbeat->broker_name);
     struct route_member *member = broker ? find_member(broker, heartbeat->broker_id) : NULL;
-    if (!member)
+    if (!member || member->connection != 0)
         return ROUTE_ASK_WHOLE;
     if (!bytes_equal(member->addr, heartbeat->broker_addr))
         return member->version.state_version > heartbeat->version.state_version ? ROUTE_IGNORED : ROUTE_ASK_WHOLE;
@@ -273,7 +319,14 @@ bool route_table_unregister(struct route_table *table, const struct bus_heartbea
     return true;
 }
 
-bool route_table_expire(struct route_table *table, int64_t now_ms, char *ret_text, size_t text_size)
+static void describe(const struct route_broker *broker, const struct route_member *member, char *ret_text, size_t size)
+{
+    snprintf(ret_text, size, "%s id %lld at %s", (const char *)broker->name.data, (long long)member->id,
+             (const char *)member->addr.data);
+}
+
+bool route_table_expire(struct route_table *table, int64_t now_ms, char *ret_text, size_t text_size,
+                        uint64_t *ret_connection)
 {
     struct route_broker *broker, *next;
     HASH_ITER(hh, table->brokers, broker, next)
@@ -281,9 +334,23 @@ bool route_table_expire(struct route_table *table, int64_t now_ms, char *ret_tex
         struct route_member *member = &broker->members[i];
         if (now_ms - member->last_ms <= member->timeout_ms)
             continue;
-        snprintf(ret_text, text_size, "%s id %lld at %s, silent for %lld ms", (const char *)broker->name.data,
-                 (long long)member->id, (const char *)member->addr.data, (long long)(now_ms - member->last_ms));
+        describe(broker, member, ret_text, text_size);
+        *ret_connection = member->connection;
         remove_member(table, broker, member);
+        return true;
+    }
+    return false;
+}
+
+bool route_table_drop_connection(struct route_table *table, uint64_t connection, char *ret_text, size_t text_size)
+{
+    struct route_broker *broker, *next;
+    HASH_ITER(hh, table->brokers, broker, next)
+    for (unsigned i = 0; i < broker->member_count; i++) {
+        if (broker->members[i].connection != connection)
+            continue;
+        describe(broker, &broker->members[i], ret_text, text_size);
+        remove_member(table, broker, &broker->members[i]);
         return true;
     }
     return false;
@@ -295,4 +362,115 @@ void route_table_forgive(struct route_table *table, int64_t slept_ms)
     HASH_ITER(hh, table->brokers, broker, next)
     for (unsigned i = 0; i < broker->member_count; i++)
         broker->members[i].last_ms += slept_ms;
+}
+
+/* Of what a broker of another host sends each topic is taken that is new here or that it has changed since; what was
+ * changed here by hand stays until then. */
+static void take_topics(struct route_table *table, struct route_broker *broker,
+                        const struct bus_registration *registration, bool is_changed, int32_t perm_mask)
+{
+    table->mark++;
+    for (uint32_t i = 0; i < registration->topic_count; i++) {
+        struct bus_topic topic = registration->topics[i];
+        struct route_queue *queue = find_queue(table, broker, topic.name);
+        topic.perm &= perm_mask;
+        if (is_changed || !queue)
+            put_topic(table, broker, &topic);
+        else
+            queue->mark = table->mark;
+    }
+}
+
+enum route_answer route_table_register_remote(struct route_table *table, const struct bus_registration *registration,
+                                              const struct route_remote *remote, int64_t now_ms)
+{
+    struct route_broker *broker = find_broker(table, registration->broker_name);
+    struct route_member *member = broker ? find_member(broker, registration->broker_id) : NULL;
+    bool is_same = member && bytes_equal(member->addr, registration->broker_addr);
+    pn_assert(remote->connection != 0);
+    if (member && member->connection == 0)
+        return ROUTE_IGNORED;
+    if (member && !is_same && member->version.state_version > registration->version.state_version)
+        return ROUTE_IGNORED;
+    if (!member && registration->topic_count == 1)
+        return ROUTE_TOO_EARLY;
+    bool is_changed = !is_same || !same_version(&member->version, &registration->version);
+
+    member = take_member(table, registration, remote->connection, now_ms);
+    broker = find_broker(table, registration->broker_name);
+    member->timeout_ms =
+        registration->heartbeat_timeout_ms > 0 ? registration->heartbeat_timeout_ms : TIMEOUT_REMOTE_MS;
+    member->version = registration->version;
+    broker->acting = remote->acting;
+    replace(&broker->zone, remote->zone);
+    bool is_prime_slave = remote->knows_acting && member->id != 0 && member == broker->members;
+    if (member->id == 0 || is_prime_slave) {
+        take_topics(table, broker, registration, is_changed, is_prime_slave && remote->acting ? ~PERM_WRITE : ~0);
+        if (remote->is_whole)
+            delete_queues_of(table, broker, table->mark);
+    }
+    return ROUTE_OK;
+}
+
+bool route_table_unregister_remote(struct route_table *table, struct bytes broker_name, struct bytes addr)
+{
+    struct route_broker *broker = find_broker(table, broker_name);
+    for (unsigned i = 0; broker && i < broker->member_count; i++)
+        if (broker->members[i].connection != 0 && bytes_equal(broker->members[i].addr, addr)) {
+            remove_member(table, broker, &broker->members[i]);
+            return true;
+        }
+    return false;
+}
+
+static struct route_member *member_at(const struct route_table *table, struct bytes cluster, struct bytes addr)
+{
+    for (struct route_broker *broker = table->brokers; broker; broker = broker->hh.next)
+        for (unsigned i = 0; i < broker->member_count; i++)
+            if (bytes_equal(broker->members[i].addr, addr) && bytes_equal(broker->cluster, cluster))
+                return &broker->members[i];
+    return NULL;
+}
+
+const struct route_member *route_table_member_at(const struct route_table *table, struct bytes cluster,
+                                                 struct bytes addr)
+{
+    return member_at(table, cluster, addr);
+}
+
+bool route_table_touch(struct route_table *table, struct bytes cluster, struct bytes addr, int64_t now_ms)
+{
+    struct route_member *member = member_at(table, cluster, addr);
+    if (!member || member->connection == 0)
+        return false;
+    member->last_ms = now_ms;
+    return true;
+}
+
+unsigned route_table_wipe_write(struct route_table *table, struct bytes broker_name)
+{
+    const struct route_broker *broker = find_broker(table, broker_name);
+    return broker ? set_perms(table, broker, ~PERM_WRITE, 0) : 0;
+}
+
+unsigned route_table_add_write(struct route_table *table, struct bytes broker_name)
+{
+    const struct route_broker *broker = find_broker(table, broker_name);
+    return broker ? set_perms(table, broker, 0, PERM_READ_WRITE) : 0;
+}
+
+void route_table_delete_topic(struct route_table *table, struct bytes name, const struct bytes *cluster)
+{
+    struct route_topic *topic = find_topic(table, name);
+    for (unsigned i = topic ? topic->queue_count : 0; i-- > 0;)
+        if (!cluster || bytes_equal(topic->queues[i].broker->cluster, *cluster))
+            delete_queue(table, topic, i); /* frees the topic with its last queue, which is the last turn */
+}
+
+bool route_table_put_queue(struct route_table *table, const struct bus_topic *topic, struct bytes broker_name)
+{
+    struct route_broker *broker = find_broker(table, broker_name);
+    if (broker)
+        put_topic(table, broker, topic);
+    return broker != NULL;
 }

@@ -176,20 +176,21 @@ static void test_leaving(void **state)
 static void test_expiry(void **state)
 {
     char text[128];
+    uint64_t connection;
     struct bus_topic t = topic("T", 4);
     struct say a = {"a", "1:1", 0, 0, 1, false}, b = {"b", "2:1", 0, 0, 1, false};
     register_topics(a, &t, 1, 1000);
     register_topics(b, &t, 1, 1000);
-    assert_false(route_table_expire(table, 11000, text, sizeof text));
+    assert_false(route_table_expire(table, 11000, text, sizeof text, &connection));
     assert_int_equal(beat(b, 5000), ROUTE_OK);
-    assert_true(route_table_expire(table, 11001, text, sizeof text));
+    assert_true(route_table_expire(table, 11001, text, sizeof text, &connection));
     assert_non_null(strstr(text, "a id 0 at 1:1"));
-    assert_false(route_table_expire(table, 11001, text, sizeof text));
+    assert_false(route_table_expire(table, 11001, text, sizeof text, &connection));
     assert_int_equal(members_of("a"), 0);
     assert_int_equal(brokers_of("T"), 1);
     route_table_forgive(table, 60000);
-    assert_false(route_table_expire(table, 75000, text, sizeof text));
-    assert_true(route_table_expire(table, 75001, text, sizeof text));
+    assert_false(route_table_expire(table, 75000, text, sizeof text, &connection));
+    assert_true(route_table_expire(table, 75001, text, sizeof text, &connection));
     assert_null(route_table_topic(table, bytes_of("T")));
 }
 

@@ -1,0 +1,239 @@
+/* One row per key. Only switches can be changed over the wire (requests 318); whatever is a path, or says who may change
+ * things, never. Changes go to the file configStorePath before they count, and only they: the rest stays with the
+ * supervisor's cluster file. Runs in the name server. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/conf.h"
+#include "base/log.h"
+#include "json/json_body.h"
+#include "state_file.h"
+
+enum kind { FIXED, FORBIDDEN, SWITCH };
+
+static const struct {
+    const char *name;
+    enum kind kind;
+    const char *default_value;
+} rows[CONFIG_COUNT] = {
+    [CONFIG_NAME] = {"pintle.name", FIXED, NULL},
+    [CONFIG_LISTEN] = {"listen", FIXED, NULL},
+    [CONFIG_LISTEN_PORT] = {"listenPort", FIXED, NULL},
+    [CONFIG_ADMIN_FROM] = {"adminFrom", FORBIDDEN, "loopback"},
+    [CONFIG_ROOT] = {"storePathRootDir", FORBIDDEN, NULL},
+    [CONFIG_KV_PATH] = {"kvConfigPath", FORBIDDEN, NULL},
+    [CONFIG_STORE_PATH] = {"configStorePath", FORBIDDEN, NULL},
+    [CONFIG_BLACK_LIST] = {"configBlackList", FORBIDDEN, "configBlackList;configStorePath;kvConfigPath"},
+    [CONFIG_ORDER_MESSAGE] = {"orderMessageEnable", SWITCH, "false"},
+    [CONFIG_RETURN_ORDER] = {"returnOrderTopicConfigToBroker", SWITCH, "true"},
+    [CONFIG_ALL_TOPIC_LIST] = {"enableAllTopicList", SWITCH, "true"},
+    [CONFIG_TOPIC_LIST] = {"enableTopicList", SWITCH, "true"},
+    [CONFIG_ACTING_MASTER] = {"supportActingMaster", SWITCH, "false"},
+    [CONFIG_DELETE_TOPIC] = {"deleteTopicWithBrokerRegistration", SWITCH, "false"},
+};
+
+const char *config_key_name(enum config_key key)
+{
+    return rows[key].name;
+}
+
+static int set(struct config *config, enum config_key key, const char *value)
+{
+    char *copy = strdup(value);
+    if (!copy)
+        return -ENOMEM;
+    free(config->values[key]);
+    config->values[key] = copy;
+    config->flags[key] = strcasecmp(value, "true") == 0;
+    return 0;
+}
+
+static bool is_switch_value(const char *value)
+{
+    return strcasecmp(value, "true") == 0 || strcasecmp(value, "false") == 0;
+}
+
+static int set_default_path(struct config *config, enum config_key key, const char *name)
+{
+    PN_FREE char *path = NULL;
+    if (config->values[key] || !config->values[CONFIG_ROOT])
+        return 0;
+    if (asprintf(&path, "%s/%s", config->values[CONFIG_ROOT], name) < 0)
+        return -ENOMEM;
+    return set(config, key, path);
+}
+
+static int take_text(struct config *config, struct conf *conf)
+{
+    int r = 0;
+    for (enum config_key key = 0; key < CONFIG_COUNT && r == 0; key++) {
+        const char *value = conf_get(conf, "", rows[key].name);
+        if (!value)
+            value = rows[key].default_value;
+        if (value && rows[key].kind == SWITCH && !is_switch_value(value))
+            return -EINVAL;
+        r = value ? set(config, key, value) : 0;
+    }
+    if (r == 0)
+        r = address_list_parse(config->values[CONFIG_ADMIN_FROM], &config->admin_from);
+    if (r == 0)
+        r = set_default_path(config, CONFIG_KV_PATH, "kvConfig.json");
+    return r < 0 ? r : set_default_path(config, CONFIG_STORE_PATH, "namesrv.properties");
+}
+
+/* What an operator changed before a restart. */
+static int take_file(struct config *config)
+{
+    const char *path = config->values[CONFIG_STORE_PATH];
+    struct conf *conf = NULL;
+    PN_FREE char *error = NULL;
+    struct bytes text = {NULL, 0};
+    int r = path ? state_file_read(path, &text) : -ENOENT;
+    if (r == 0)
+        r = conf_read_text(path, (const char *)text.data, text.size, CONF_PROPERTIES, &conf, &error);
+    free((void *)text.data);
+    if (r < 0) {
+        if (r != -ENOENT)
+            log_warning("%s is passed over: %s", path, error ? error : strerror(-r));
+        return 0;
+    }
+    for (enum config_key key = 0; key < CONFIG_COUNT && r == 0; key++) {
+        const char *value = rows[key].kind == SWITCH ? conf_get(conf, "", rows[key].name) : NULL;
+        if (!value || !is_switch_value(value))
+            continue;
+        config->changed[key] = true;
+        r = set(config, key, value);
+    }
+    conf_free(conf);
+    return r;
+}
+
+int config_load(struct config *config, const char *text, size_t size, char **ret_error)
+{
+    struct conf *conf = NULL;
+    int r = conf_read_text("configuration", text, size, CONF_PROPERTIES, &conf, ret_error);
+    if (r < 0)
+        return r;
+    r = take_text(config, conf);
+    conf_free(conf);
+    return r < 0 ? r : take_file(config);
+}
+
+void config_free(struct config *config)
+{
+    for (enum config_key key = 0; key < CONFIG_COUNT; key++)
+        free(config->values[key]);
+    *config = (struct config){0};
+}
+
+static int find_key(const char *name)
+{
+    for (int key = 0; key < CONFIG_COUNT; key++)
+        if (strcmp(rows[key].name, name) == 0)
+            return key;
+    return -1;
+}
+
+static bool is_listed(const char *list, const char *name)
+{
+    size_t size = strlen(name);
+    while (list && *list) {
+        size_t word = strcspn(list, "; ");
+        if (word == size && memcmp(list, name, size) == 0)
+            return true;
+        list += word + strspn(list + word, "; ");
+    }
+    return false;
+}
+
+static int check(const struct config *config, const struct conf_entry *entry, char *ret_reason, size_t size)
+{
+    const char *names[CONFIG_COUNT + 1] = {NULL};
+    int key = find_key(entry->key);
+    /* rocketmqHome is a path of Apache's; here it is nothing, but the refusal is the same. */
+    if ((key >= 0 && rows[key].kind == FORBIDDEN) || is_listed(config->values[CONFIG_BLACK_LIST], entry->key) ||
+        strcmp(entry->key, "rocketmqHome") == 0) {
+        snprintf(ret_reason, size, "%s cannot be changed over the wire", entry->key);
+        return -EACCES;
+    }
+    if (key >= 0 && rows[key].kind == FIXED) {
+        snprintf(ret_reason, size, "%s is said in the cluster file and wants a restart", entry->key);
+        return -EINVAL;
+    }
+    if (key >= 0 && is_switch_value(entry->value))
+        return 0;
+    for (enum config_key i = 0; i < CONFIG_COUNT; i++)
+        names[i] = rows[i].name;
+    const char *nearest = key < 0 ? conf_nearest(entry->key, names) : NULL;
+    snprintf(ret_reason, size, "%s %s%s%s", entry->key,
+             key >= 0 ? "is true or false" : "is not a key of this name server",
+             nearest ? "; did you mean " : "", nearest ? nearest : "");
+    return -EINVAL;
+}
+
+/* `next` has the value after the change where there is one. */
+static int store(const struct config *config, const char *const next[CONFIG_COUNT])
+{
+    struct text text = {NULL, 0, 0};
+    if (!config->values[CONFIG_STORE_PATH])
+        return -ENOENT;
+    for (enum config_key key = 0; key < CONFIG_COUNT; key++)
+        if (next[key] || config->changed[key])
+            text_add(&text, "%s=%s\n", rows[key].name, next[key] ? next[key] : config->values[key]);
+    int r = state_file_write(config->values[CONFIG_STORE_PATH], (struct bytes){(const uint8_t *)text.data, text.size});
+    text_free(&text);
+    return r;
+}
+
+static int change(struct config *config, struct conf *conf, char *ret_reason, size_t reason_size)
+{
+    const char *next[CONFIG_COUNT] = {NULL};
+    int r;
+    for (size_t i = 0; i < conf->count; i++) {
+        struct conf_entry *entry = &conf->entries[i];
+        if (entry->key[0] == 0)
+            continue;
+        size_t length = strlen(entry->value);
+        while (length > 0 && strchr(" \t\r", entry->value[length - 1]))
+            entry->value[--length] = 0;
+        r = check(config, entry, ret_reason, reason_size);
+        if (r < 0)
+            return r;
+        next[find_key(entry->key)] = entry->value;
+    }
+    r = store(config, next);
+    if (r < 0) {
+        snprintf(ret_reason, reason_size, "%s: %s", config_key_name(CONFIG_STORE_PATH), strerror(-r));
+        return r;
+    }
+    for (enum config_key key = 0; key < CONFIG_COUNT; key++)
+        if (next[key]) {
+            config->changed[key] = true;
+            r = set(config, key, next[key]);
+            if (r < 0)
+                return r;
+            log_info("%s is %s now", rows[key].name, next[key]);
+        }
+    return 0;
+}
+
+int config_update(struct config *config, struct bytes properties, char *ret_reason, size_t reason_size)
+{
+    struct conf *conf = NULL;
+    PN_FREE char *error = NULL;
+    int r = conf_read_text("request", properties.size ? (const char *)properties.data : "", properties.size,
+                           CONF_PROPERTIES, &conf, &error);
+    if (r < 0) {
+        snprintf(ret_reason, reason_size, "%s", error ? error : strerror(-r));
+        return r;
+    }
+    r = change(config, conf, ret_reason, reason_size);
+    conf_free(conf);
+    return r;
+}
