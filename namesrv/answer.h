@@ -17,8 +17,8 @@ struct answer_field {
     struct bytes value;
 };
 
-/* With no `fields` at all (NULL) the answer has no extFields, with none of them an empty one: some clients look into it.
- * A oneway request gets nothing, whatever is said here. */
+/* With no `fields` at all (NULL) the answer has no extFields, with none of them an empty one: some clients look into
+ * it. A oneway request gets nothing, whatever is said here. */
 void answer(struct query *query, enum response_code code, const char *remark, const struct answer_field *fields,
             unsigned field_count, struct bytes body);
 void answer_ok(struct query *query);

@@ -1,6 +1,6 @@
-/* One row per key. Only switches can be changed over the wire (requests 318); whatever is a path, or says who may change
- * things, never. Changes go to the file configStorePath before they count, and only they: the rest stays with the
- * supervisor's cluster file. Runs in the name server. */
+/* One row per key. Only switches can be changed over the wire (requests 318); whatever is a path, or says who may
+ * change things, never. Changes go to the file configStorePath before they count, and only they: the rest stays with
+ * the supervisor's cluster file. Runs in the name server. */
 #include "config.h"
 
 #include <errno.h>
@@ -172,8 +172,8 @@ static int check(const struct config *config, const struct conf_entry *entry, ch
         names[i] = rows[i].name;
     const char *nearest = key < 0 ? conf_nearest(entry->key, names) : NULL;
     snprintf(ret_reason, size, "%s %s%s%s", entry->key,
-             key >= 0 ? "is true or false" : "is not a key of this name server",
-             nearest ? "; did you mean " : "", nearest ? nearest : "");
+             key >= 0 ? "is true or false" : "is not a key of this name server", nearest ? "; did you mean " : "",
+             nearest ? nearest : "");
     return -EINVAL;
 }
 

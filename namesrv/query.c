@@ -1,7 +1,7 @@
-/* Who takes which request. A code that is not in the table is refused by name and the connection lives; one that changes
- * something for everybody is taken only from the peers that adminFrom names. Registration is not among these: whoever
- * reaches the port may bring a broker, as with Apache, but cannot take the place of one of this host. Runs in the name
- * server. */
+/* Who takes which request. A code that is not in the table is refused by name and the connection lives; one that
+ * changes something for everybody is taken only from the peers that adminFrom names. Registration is not among these:
+ * whoever reaches the port may bring a broker, as with Apache, but cannot take the place of one of this host. Runs in
+ * the name server. */
 #include "query.h"
 
 #include "base/log.h"

@@ -1,5 +1,5 @@
-/* Changes of routes by hand (remoting facts 2.1): writing to a broker off and on, topics out and in. They last until the
- * brokers concerned register a change of theirs. Runs in the name server, only for peers of adminFrom. */
+/* Changes of routes by hand (remoting facts 2.1): writing to a broker off and on, topics out and in. They last until
+ * the brokers concerned register a change of theirs. Runs in the name server, only for peers of adminFrom. */
 #include "query_admin.h"
 
 #include <stdlib.h>

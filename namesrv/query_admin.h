@@ -3,7 +3,7 @@
 
 #include "answer.h"
 
-void query_admin_wipe_write(struct query *query); /* 205 */
-void query_admin_add_write(struct query *query); /* 327 */
+void query_admin_wipe_write(struct query *query);   /* 205 */
+void query_admin_add_write(struct query *query);    /* 327 */
 void query_admin_delete_topic(struct query *query); /* 216 */
-void query_admin_put_topic(struct query *query); /* 217 */
+void query_admin_put_topic(struct query *query);    /* 217 */

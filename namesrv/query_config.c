@@ -1,5 +1,5 @@
-/* Requests for the KV configuration, and for the name server's own. Changes are on disk before they are answered. Runs in
- * the name server; the ones that change come only from peers of adminFrom. */
+/* Requests for the KV configuration, and for the name server's own. Changes are on disk before they are answered. Runs
+ * in the name server; the ones that change come only from peers of adminFrom. */
 #include "query_config.h"
 
 #include <errno.h>

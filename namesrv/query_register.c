@@ -1,6 +1,6 @@
-/* Brokers of other hosts, Apache's and ours, over TCP (remoting facts 2.1, 2.4, 2.5): registration, farewell, heartbeat,
- * and "do you have my version". Anybody may send these, so whatever they say is checked, the number of brokers and topics
- * is bounded, and a broker is only as alive as its connection. Runs in the name server. */
+/* Brokers of other hosts, Apache's and ours, over TCP (remoting facts 2.1, 2.4, 2.5): registration, farewell,
+ * heartbeat, and "do you have my version". Anybody may send these, so whatever they say is checked, the number of
+ * brokers and topics is bounded, and a broker is only as alive as its connection. Runs in the name server. */
 #include "query_register.h"
 
 #include <inttypes.h>
@@ -50,7 +50,8 @@ static bool take_body(struct query *query, struct registration_body *body)
     const char *error = NULL;
     int32_t crc;
     bool is_compressed;
-    if (frame_get_i32(frame, "bodyCrc32", 0, &crc) < 0 || frame_get_bool(frame, "compressed", false, &is_compressed) < 0) {
+    if (frame_get_i32(frame, "bodyCrc32", 0, &crc) < 0 ||
+        frame_get_bool(frame, "compressed", false, &is_compressed) < 0) {
         answer_refuse(query, RESPONSE_SYSTEM_ERROR, "bodyCrc32 or compressed is wrong");
         return false;
     }
@@ -94,7 +95,8 @@ static void apply(struct query *query, const struct bus_registration *registrati
     enum route_answer result = route_table_register_remote(namesrv->routes, registration, remote, clock_monotonic_ms());
     board_add(namesrv->board, COUNTER_REGISTRATIONS, 1);
     if (result == ROUTE_TOO_EARLY) {
-        answer_refuse(query, RESPONSE_SYSTEM_ERROR, "broker %.*s is not registered: the first time it must send all topics",
+        answer_refuse(query, RESPONSE_SYSTEM_ERROR,
+                      "broker %.*s is not registered: the first time it must send all topics",
                       (int)registration->broker_name.size, (const char *)registration->broker_name.data);
         return;
     }
@@ -147,7 +149,8 @@ void query_register_leave(struct query *query)
 
 void query_register_version(struct query *query)
 {
-    const struct bytes *cluster = answer_need(query, "clusterName"), *addr = cluster ? answer_need(query, "brokerAddr") : NULL;
+    const struct bytes *cluster = answer_need(query, "clusterName"),
+                       *addr = cluster ? answer_need(query, "brokerAddr") : NULL;
     struct bus_data_version asked = {0};
     struct text text = {NULL, 0, 0};
     const char *error;
@@ -170,7 +173,8 @@ void query_register_version(struct query *query)
 
 void query_register_heartbeat(struct query *query)
 {
-    const struct bytes *cluster = answer_need(query, "clusterName"), *addr = cluster ? answer_need(query, "brokerAddr") : NULL;
+    const struct bytes *cluster = answer_need(query, "clusterName"),
+                       *addr = cluster ? answer_need(query, "brokerAddr") : NULL;
     if (!addr)
         return;
     (void)route_table_touch(query->namesrv->routes, *cluster, *addr, clock_monotonic_ms());

@@ -82,9 +82,9 @@ static bool is_in_zone(const struct query *query, const struct route_broker *bro
     const struct bytes *mode = frame_get(query->frame, "__ZONE_MODE"), *zone = frame_get(query->frame, "__ZONE_NAME");
     if (!mode || mode->size != 4 || strncasecmp((const char *)mode->data, "true", 4) != 0 || !zone || zone->size == 0)
         return true;
-    return broker->members[0].id != 0 || (broker->zone.size == zone->size &&
-                                          strncasecmp((const char *)broker->zone.data, (const char *)zone->data,
-                                                      zone->size) == 0);
+    return broker->members[0].id != 0 ||
+           (broker->zone.size == zone->size &&
+            strncasecmp((const char *)broker->zone.data, (const char *)zone->data, zone->size) == 0);
 }
 
 static void add_brokers_of(struct text *text, const struct query *query, const struct route_topic *topic, bool quoted)

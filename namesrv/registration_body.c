@@ -1,7 +1,7 @@
 /* Reads the topics that a broker of another host registers: as JSON, or in the old compressed form (zlib stream of
  * length-prefixed texts). What follows the topics there (filter servers, static topics) is not used. Runs in the name
- * server. The sender may be anybody: every length is checked, what it unpacks to is bounded, and a value that is missing has
- * Apache's default. */
+ * server. The sender may be anybody: every length is checked, what it unpacks to is bounded, and a value that is
+ * missing has Apache's default. */
 #include "registration_body.h"
 
 #include <errno.h>
@@ -53,9 +53,9 @@ static int take_json_topics(struct registration_body *body, json_t *table)
         if (!json_is_object(topic))
             return -EBADMSG;
         body->topics[body->topic_count++] = (struct bus_topic){
-            .name = json_is_string(name) ? (struct bytes){(const uint8_t *)json_string_value(name),
-                                                          json_string_length(name)}
-                                         : bytes_of(key),
+            .name = json_is_string(name)
+                        ? (struct bytes){(const uint8_t *)json_string_value(name), json_string_length(name)}
+                        : bytes_of(key),
             .read_queues = small_number_of(topic, "readQueueNums", TOPIC_QUEUES_DEFAULT),
             .write_queues = small_number_of(topic, "writeQueueNums", TOPIC_QUEUES_DEFAULT),
             .perm = small_number_of(topic, "perm", TOPIC_PERM_DEFAULT),
@@ -66,8 +66,7 @@ static int take_json_topics(struct registration_body *body, json_t *table)
     return 0;
 }
 
-static int parse_json(struct bytes text, int32_t sender_version, struct registration_body *body,
-                      const char **ret_error)
+static int parse_json(struct bytes text, int32_t sender_version, struct registration_body *body, const char **ret_error)
 {
     body->json = json_body_parse(text, ret_error);
     if (!body->json)

@@ -1,8 +1,8 @@
 /* The rules of Apache's RouteInfoManager (remoting facts 2.5). For the stores of this host they differ: the first
  * registration must be a whole table (the asker sends it at once), a whole table also takes away what it does not name,
  * and a changed topic whose data version does not follow the last one means that something was missed. Brokers of other
- * hosts are taken as Apache takes them, but what a store of this host says counts more: a stranger cannot take its id or
- * send it away. Runs in the name server, one thread; owns all its texts. Out of memory is fatal. */
+ * hosts are taken as Apache takes them, but what a store of this host says counts more: a stranger cannot take its id
+ * or send it away. Runs in the name server, one thread; owns all its texts. Out of memory is fatal. */
 #include "route_table.h"
 
 #include <stdio.h>

@@ -78,8 +78,8 @@ bool route_table_expire(struct route_table *table, int64_t now_ms, char *ret_tex
 /* We slept ourselves for this long: nobody could be heard. */
 void route_table_forgive(struct route_table *table, int64_t slept_ms);
 
-/* Brokers of other hosts, over TCP (Apache's rules; `whole` of the registration is not looked at). They cannot touch what
- * a store of this host has said over the bus. */
+/* Brokers of other hosts, over TCP (Apache's rules; `whole` of the registration is not looked at). They cannot touch
+ * what a store of this host has said over the bus. */
 enum route_answer route_table_register_remote(struct route_table *table, const struct bus_registration *registration,
                                               const struct route_remote *remote, int64_t now_ms);
 bool route_table_unregister_remote(struct route_table *table, struct bytes broker_name, struct bytes addr);

@@ -1,6 +1,6 @@
-/* The two files of a name server (KV configuration, what was changed at run time) are small and written when an operator
- * asks for a change, so they are written whole: beside, fsync, rename, fsync of the folder. Runs in the name server, in its
- * loop: route queries wait for these two fsyncs, which an operator's rare change is worth. */
+/* The two files of a name server (KV configuration, what was changed at run time) are small and written when an
+ * operator asks for a change, so they are written whole: beside, fsync, rename, fsync of the folder. Runs in the name
+ * server, in its loop: route queries wait for these two fsyncs, which an operator's rare change is worth. */
 #include "state_file.h"
 
 #include <errno.h>
