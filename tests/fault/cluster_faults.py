@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import remoting
@@ -57,6 +58,17 @@ class FaultCluster(Cluster):
         at_us = now_us()
         os.kill(worker.pid, signal.SIGKILL)
         return at_us
+
+    def children(self) -> set:
+        supervisor = self._supervisor_pid
+        return {int(p) for p in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()}
+
+    def kill_newborn(self, known: set, after_s: float):
+        """kill -9 for the next child of the supervisor, `after_s` behind its fork: somewhere in its start."""
+        newborn = wait_for(lambda: self.children() - known, 10, "a successor", 0.0002)
+        time.sleep(after_s)  # not a wait: the place of the kill
+        for pid in newborn:
+            os.kill(pid, signal.SIGKILL)
 
     def kill_everything(self, random):
         """Supervisor and all workers by -9, in any order; returns when none is left."""

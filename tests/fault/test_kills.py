@@ -75,14 +75,24 @@ def test_random_kills(seeded, rounds, figures, tmp_path):
             role = seeded.choices(["store", "front", "namesrv"], [5, 3, 2])[0]
             victim = seeded.choice(rig.cluster.workers(role))
             with explained(rig, lambda: f"kill {n} of {victim}"):
+                if n % 20 == 19:
+                    rig.java.wait_acked(50)  # stock consumers rest 3 s behind a broken pull: now and then they catch up
+                known = rig.cluster.children()
                 killed_us = rig.cluster.kill_worker(victim)
                 killed[role] += 1
+                if seeded.random() < 0.15:
+                    rig.cluster.kill_newborn(known, seeded.random() * 0.015)
+                    killed["successor"] += 1
+                    rig.check_alive(victim, killed_us)
+                    rig.cluster.wait_restarted(victim)
+                    continue
                 times[role].append(rig.check_alive(victim, killed_us) - killed_us)
                 rig.cluster.wait_restarted(victim)
         with explained(rig, lambda: "the end"):
             rig.finish(figures, sum(killed.values()))
     for role in sorted(killed):
-        figures(f"{killed[role]} kills of a {role}; to the next answer: {quantiles(times[role])}")
+        figures(f"{killed[role]} kills of a {role}"
+                + (f"; to the next answer: {quantiles(times[role])}" if times[role] else " in its start"))
 
 
 class Stimuli:
@@ -118,21 +128,22 @@ class Stimuli:
 
 
 def die_at(rig, stimuli, point: str, seeded) -> tuple:
-    """One death at a point; returns (worker, deaths, when it was armed)."""
+    """One death at a point; returns (worker, deaths)."""
     role = point.split(".")[0]
     worker = seeded.choice(rig.cluster.workers(role))
     rare = point in ("store.roll", "store.metadata", "store.metadata-file", "store.catalogue", "store.register",
                      "store.recovering", "namesrv.register", "namesrv.query")
     skip = 0 if rare else seeded.randrange(20)
-    armed_us = now_us()
-    rig.cluster.arm(point, worker, "kill", skip)
+    # Some deaths are the store's own fault: its successor then looks at what was under way with suspicion.
+    action = "abort" if role == "store" and seeded.random() < 0.2 else "kill"
+    rig.cluster.arm(point, worker, action, skip)
     deaths = 1
     if point == "store.recovering":
         rig.cluster.kill_worker(worker)
         deaths = 2
     rig.cluster.wait_died(worker, lambda: stimuli(point, worker), times=deaths)
     stimuli.close()
-    return worker, deaths, armed_us
+    return worker, deaths
 
 
 def run_points(names: list, count: int, rig, seeded, figures):
@@ -142,7 +153,7 @@ def run_points(names: list, count: int, rig, seeded, figures):
     deaths, hit = 0, collections.Counter()
     for n, point in enumerate(order):
         with explained(rig, lambda: f"death {n} at {point}"):
-            worker, died, armed_us = die_at(rig, stimuli, point, seeded)
+            worker, died = die_at(rig, stimuli, point, seeded)
             deaths += died
             hit[point] += 1
             rig.check_alive(rig.cluster.wait_restarted(worker), now_us())
