@@ -3,6 +3,7 @@
 #include "query_config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -36,19 +37,19 @@ void query_config_put(struct query *query)
     answer_result(query, r, "put");
 }
 
+/* Apache finds nothing too where the question is not complete. */
 void query_config_get(struct query *query)
 {
-    const struct bytes *space = answer_need(query, "namespace"), *key = space ? answer_need(query, "key") : NULL;
+    const struct bytes *space = frame_get(query->frame, "namespace"), *key = frame_get(query->frame, "key");
     struct answer_field field = {"value", {NULL, 0}};
-    char remark[256];
-    if (!key)
-        return;
-    if (kv_config_get(&query->namesrv->kv, *space, *key, &field.value)) {
+    char remark[256] = "namespace or key is missing";
+    if (space && key && kv_config_get(&query->namesrv->kv, *space, *key, &field.value)) {
         answer(query, RESPONSE_SUCCESS, NULL, &field, 1, (struct bytes){NULL, 0});
         return;
     }
-    snprintf(remark, sizeof remark, "namespace %.*s has no key %.*s", (int)space->size, (const char *)space->data,
-             (int)key->size, (const char *)key->data);
+    if (space && key)
+        snprintf(remark, sizeof remark, "namespace %.*s has no key %.*s", (int)space->size, (const char *)space->data,
+                 (int)key->size, (const char *)key->data);
     answer(query, RESPONSE_QUERY_NOT_FOUND, remark, &field, 0, (struct bytes){NULL, 0});
 }
 
@@ -66,15 +67,13 @@ void query_config_delete(struct query *query)
 
 void query_config_list(struct query *query)
 {
-    const struct bytes *space = answer_need(query, "namespace");
+    const struct bytes *space = frame_get(query->frame, "namespace");
     struct text text = {NULL, 0, 0};
-    if (!space)
-        return;
-    if (kv_config_list(&query->namesrv->kv, *space, &text))
+    if (space && kv_config_list(&query->namesrv->kv, *space, &text))
         answer_text(query, &text);
     else
-        answer_refuse(query, RESPONSE_QUERY_NOT_FOUND, "no namespace %.*s", (int)space->size,
-                      (const char *)space->data);
+        answer_refuse(query, RESPONSE_QUERY_NOT_FOUND, "no namespace %.*s", space ? (int)space->size : 0,
+                      space ? (const char *)space->data : "");
 }
 
 void query_config_update_own(struct query *query)

@@ -4,9 +4,11 @@ A test that fails here is wrong. Each name server and broker is a JVM of its own
 dies, as systemd would, so that kill tests can be held against Apache too.
 """
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -78,6 +80,16 @@ class _Jvm:
         return Worker(self.role, self.broker, self.process.pid, state, self.restarts, (self.port,))
 
 
+def _broker_conf(name: str, port: int, store: Path) -> dict:
+    return {"brokerClusterName": "DefaultCluster", "brokerName": name, "brokerId": 0, "brokerIP1": "127.0.0.1",
+            "listenPort": port, "haListenPort": port + 1, "storePathRootDir": store,
+            "storePathCommitLog": store / "commitlog", "mappedFileSizeCommitLog": 256 << 20,
+            "autoCreateTopicEnable": "true",
+            # By default Apache refuses at 90 % of the whole disk and sheds load it thinks is slow: both would be our
+            # machine's doing, not the test's subject.
+            "diskMaxUsedSpaceRatio": 98, "brokerFastFailureEnable": "false"}
+
+
 class ApacheCluster(BaseCluster):
     def __init__(self, preset: str = "2m", conf: dict = None, timeout_s: float = 60):
         super().__init__(preset, "apache")
@@ -116,14 +128,7 @@ class ApacheCluster(BaseCluster):
     def _start_broker(self, letter: str, jars: str, more: dict):
         name = f"broker-{letter}"
         port = free_port_block() + 2
-        conf = {"brokerClusterName": "DefaultCluster", "brokerName": name, "brokerId": 0, "brokerIP1": "127.0.0.1",
-                "listenPort": port, "haListenPort": port + 1, "namesrvAddr": self.namesrv,
-                "storePathRootDir": self.dir / name / "store",
-                "storePathCommitLog": self.dir / name / "store" / "commitlog",
-                "mappedFileSizeCommitLog": 256 << 20, "autoCreateTopicEnable": "true",
-                # By default Apache refuses at 90 % of the whole disk and sheds load it thinks is slow: both would be
-                # our machine's doing, not the test's subject.
-                "diskMaxUsedSpaceRatio": 98, "brokerFastFailureEnable": "false", **more}
+        conf = {**_broker_conf(name, port, self.dir / name / "store"), "namesrvAddr": self.namesrv, **more}
         self._jvm("broker", name, name, "org.apache.rocketmq.broker.BrokerStartup", _BROKER_FLAGS, jars, port, conf)
 
     def _watch(self):
@@ -160,3 +165,62 @@ class ApacheCluster(BaseCluster):
                 jvm.process.send_signal(signal.SIGTERM if gracefully else signal.SIGKILL)
             for jvm in self._jvms:
                 jvm.process.wait(timeout=120)
+
+
+class _Lone:
+    """One JVM with a folder of its own."""
+
+    def __init__(self, role: str, main: str, flags: list, port: int, conf: dict, timeout_s: float):
+        self.address = f"127.0.0.1:{port}"
+        self.dir = Path(tempfile.mkdtemp(prefix=f"pintle-apache-{role}-"))
+        (self.dir / "log").mkdir()
+        (self.dir / "home").mkdir()
+        file = self.dir / "home" / f"{role}.conf"
+        file.write_text("".join(f"{k}={v}\n" for k, v in conf.items()))
+        command = ["java", *flags, f"-Duser.home={self.dir / 'home'}", "-Drocketmq.log.level=WARN", "-cp",
+                   java.build(PROJECT), main, "-c", str(file)]
+        self._jvm = _Jvm(role, "", command, port, self.dir / "log" / f"{role}.txt")
+        try:
+            wait_for(lambda: "boot success" in self._jvm.log.read_text(), timeout_s, f"Apache's {role}", 0.1)
+        except BaseException:
+            print(self._jvm.log.read_text())
+            self.stop()
+            raise
+
+    def kill(self):
+        self._jvm.process.kill()
+        self._jvm.process.wait(timeout=60)
+
+    def stop(self):
+        self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+
+class ApacheNamesrv(_Lone):
+    """One name server of Apache's alone, to be asked the same as ours."""
+
+    def __init__(self, timeout_s: float = 60):
+        port = free_port_block()
+        super().__init__("namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", _NAMESRV_FLAGS, port,
+                         {"listenPort": port, "bindAddress": "127.0.0.1"}, timeout_s)
+
+
+class ApacheBroker(_Lone):
+    """One broker of Apache's that registers with the name servers it is given."""
+
+    def __init__(self, name: str, namesrv: str, timeout_s: float = 60):
+        port = free_port_block() + 2
+        self.name = name
+        self._store = tempfile.mkdtemp(prefix="pintle-apache-store-")
+        super().__init__("broker", "org.apache.rocketmq.broker.BrokerStartup", _BROKER_FLAGS, port,
+                         {**_broker_conf(name, port, Path(self._store)), "namesrvAddr": namesrv}, timeout_s)
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self._store, ignore_errors=True)
