@@ -213,8 +213,8 @@ static char *put_utf8(char *out, uint32_t code)
     return out;
 }
 
-/* `in` stands behind "\u". A pair of surrogates is one character; a lone one cannot be text. Result is never longer than
- * the escape, so that unescaping in place works. */
+/* `in` stands behind "\u". A pair of surrogates is one character; a lone one cannot be text. Result is never longer
+ * than the escape, so that unescaping in place works. */
 static int unescape_unicode(struct conf_parser *p, char **in, char **out)
 {
     int unit = unicode_unit(*in);
@@ -259,8 +259,8 @@ static int unescape(struct conf_parser *p, char *text)
     return 0;
 }
 
-/* java.util.Properties: the key ends at the first '=', ':' or blank that is not escaped; blanks around the separator are
- * dropped, blanks at the end of the value belong to it. */
+/* java.util.Properties: the key ends at the first '=', ':' or blank that is not escaped; blanks around the separator
+ * are dropped, blanks at the end of the value belong to it. */
 static int properties_line(struct conf_parser *p)
 {
     char *key = p->buffer, *stop = key;
@@ -302,8 +302,13 @@ int conf_read_text(const char *name, const char *text, size_t size, enum conf_di
         *ret_error = NULL;
     struct conf *conf = calloc(1, sizeof *conf);
     PN_FREE char *buffer = malloc(CONF_LINE_MAX + 1);
-    struct conf_parser p = {.conf = conf, .dialect = dialect, .pos = text, .end = text + size, .buffer = buffer,
-                            .section = strdup(""), .ret_error = ret_error};
+    struct conf_parser p = {.conf = conf,
+                            .dialect = dialect,
+                            .pos = text,
+                            .end = text + size,
+                            .buffer = buffer,
+                            .section = strdup(""),
+                            .ret_error = ret_error};
     int r = -ENOMEM;
     if (conf && buffer && p.section && (conf->file = strdup(name)))
         r = parse_all(&p);

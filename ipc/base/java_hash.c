@@ -1,6 +1,6 @@
 /* String.hashCode over UTF-8 bytes. What Java makes of bytes that are not UTF-8 matters, because a producer in another
- * language may have sent them and Apache's broker hashed the decoded String: one U+FFFD for each maximal part that could
- * have begun a character, and one for a whole encoded surrogate. Pure; any process, any thread. */
+ * language may have sent them and Apache's broker hashed the decoded String: one U+FFFD for each maximal part that
+ * could have begun a character, and one for a whole encoded surrogate. Pure; any process, any thread. */
 #include "base/java_hash.h"
 
 enum { REPLACEMENT = 0xFFFD };

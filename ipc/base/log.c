@@ -24,8 +24,8 @@ static const struct {
     const char *name;
     int priority; /* syslog's, which the journal reads from a `<N>` prefix */
 } log_levels[] = {
-    [LOG_LEVEL_DEBUG] = {"debug", 7},     [LOG_LEVEL_INFO] = {"info", 6},   [LOG_LEVEL_WARNING] = {"warning", 4},
-    [LOG_LEVEL_ERROR] = {"error", 3},     [LOG_LEVEL_FATAL] = {"fatal", 2},
+    [LOG_LEVEL_DEBUG] = {"debug", 7}, [LOG_LEVEL_INFO] = {"info", 6},   [LOG_LEVEL_WARNING] = {"warning", 4},
+    [LOG_LEVEL_ERROR] = {"error", 3}, [LOG_LEVEL_FATAL] = {"fatal", 2},
 };
 
 /* JOURNAL_STREAM is inherited by everybody's children; only if it names the very file behind stderr are we read by the

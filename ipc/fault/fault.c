@@ -1,7 +1,7 @@
-/* Fault points. The supervisor writes the page, every worker maps it read-only and asks it at each point; until a worker
- * has attached one it asks a page of zeros of its own, so that a point works from the first instruction on. What a point
- * has done so far (passes since it was armed) is the worker's private count: the page is not ours to write. A worker's
- * successor counts anew. Points are passed by any thread of a worker. */
+/* Fault points. The supervisor writes the page, every worker maps it read-only and asks it at each point; until a
+ * worker has attached one it asks a page of zeros of its own, so that a point works from the first instruction on. What
+ * a point has done so far (passes since it was armed) is the worker's private count: the page is not ours to write. A
+ * worker's successor counts anew. Points are passed by any thread of a worker. */
 #include "fault/fault.h"
 
 #include <errno.h>
@@ -147,8 +147,8 @@ void fault_page_arm(struct fault_page *page, enum fault_point point, enum fault_
 {
     pn_assert(point < FAULT_POINT_COUNT);
     struct fault_slot *slot = &page->slots[point];
-    /* Off while it changes; the action comes last. A worker that is between its loads may act once on a mixture of an old
-     * and a new arming, which is why the supervisor disarms before it tells that a point is armed anew. */
+    /* Off while it changes; the action comes last. A worker that is between its loads may act once on a mixture of an
+     * old and a new arming, which is why the supervisor disarms before it tells that a point is armed anew. */
     atomic_store_explicit(&slot->action, FAULT_ACTION_NONE, memory_order_relaxed);
     atomic_store_explicit(&slot->target, target, memory_order_release);
     atomic_store_explicit(&slot->skip, skip, memory_order_relaxed);

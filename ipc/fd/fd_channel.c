@@ -1,6 +1,6 @@
-/* The fd channel: one SEQPACKET message is one grant with its descriptors. Used by the supervisor, every worker and native
- * clients. The receiver may be told anything (a native client attaches to whoever listens): a message that is not a grant
- * is refused as a whole, and no descriptor that came with it is leaked. One thread per end. */
+/* The fd channel: one SEQPACKET message is one grant with its descriptors. Used by the supervisor, every worker and
+ * native clients. The receiver may be told anything (a native client attaches to whoever listens): a message that is
+ * not a grant is refused as a whole, and no descriptor that came with it is leaked. One thread per end. */
 #include "fd/fd_channel.h"
 
 #include <errno.h>
@@ -15,7 +15,8 @@
 #include "base/panic.h"
 
 /* Room for more descriptors than any grant has: a message with too many is refused here. An even number, because the
- * kernel fills the room up to its rounded end: with an odd one it installs one descriptor more than we would look for. */
+ * kernel fills the room up to its rounded end: with an odd one it installs one descriptor more than we would look for.
+ */
 enum { FDS_RECEIVE_MAX = FD_GRANT_FDS_MAX + 2 };
 _Static_assert(CMSG_SPACE(FDS_RECEIVE_MAX * sizeof(int)) == CMSG_LEN(FDS_RECEIVE_MAX * sizeof(int)), "no rounding");
 
@@ -80,8 +81,8 @@ int fd_channel_receive(int socket, struct fd_grant *ret_grant, int ret_fds[FD_GR
 {
     union control control;
     struct iovec part = {ret_grant, sizeof *ret_grant};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space,
-                             .msg_controllen = sizeof control.space};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
     ssize_t n;
     do {
         n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
@@ -108,8 +109,12 @@ int fd_channel_receive(int socket, struct fd_grant *ret_grant, int ret_fds[FD_GR
 
 struct fd_grant fd_grant_make(enum grant_kind kind, uint32_t index, uint64_t generation, uint64_t arg, const char *name)
 {
-    struct fd_grant grant = {.magic = FD_GRANT_MAGIC, .version = FD_GRANT_VERSION, .kind = (uint16_t)kind,
-                             .index = index, .generation = generation, .arg = arg};
+    struct fd_grant grant = {.magic = FD_GRANT_MAGIC,
+                             .version = FD_GRANT_VERSION,
+                             .kind = (uint16_t)kind,
+                             .index = index,
+                             .generation = generation,
+                             .arg = arg};
     snprintf(grant.name, sizeof grant.name, "%s", name ? name : "");
     return grant;
 }
@@ -117,10 +122,18 @@ struct fd_grant fd_grant_make(enum grant_kind kind, uint32_t index, uint64_t gen
 const char *grant_kind_name(enum grant_kind kind)
 {
     static const char *const names[] = {
-        [GRANT_LIFE_LINE] = "life line",   [GRANT_CONFIG] = "config",     [GRANT_START] = "start",
-        [GRANT_FAULT_PAGE] = "fault page", [GRANT_BOARD] = "board",       [GRANT_LISTEN] = "listen",
-        [GRANT_QUEUE_TABLE] = "queue table", [GRANT_INTEREST] = "interest", [GRANT_LEDGER] = "ledger",
-        [GRANT_IMAGE] = "image",           [GRANT_RING_SET] = "ring set", [GRANT_RING_DROP] = "ring drop",
+        [GRANT_LIFE_LINE] = "life line",
+        [GRANT_CONFIG] = "config",
+        [GRANT_START] = "start",
+        [GRANT_FAULT_PAGE] = "fault page",
+        [GRANT_BOARD] = "board",
+        [GRANT_LISTEN] = "listen",
+        [GRANT_QUEUE_TABLE] = "queue table",
+        [GRANT_INTEREST] = "interest",
+        [GRANT_LEDGER] = "ledger",
+        [GRANT_IMAGE] = "image",
+        [GRANT_RING_SET] = "ring set",
+        [GRANT_RING_DROP] = "ring drop",
         [GRANT_DONE] = "done",
     };
     unsigned index = (unsigned)kind;

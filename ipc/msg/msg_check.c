@@ -1,6 +1,6 @@
 /* Validators of ring records: sizes, limits and ranges of every kind, nothing about meaning. Run by whoever takes a
- * record from a ring: the store (requests), fronts and native clients (answers, catalogue). Pure; reads each byte of the
- * payload in front of its end only. Fixed parts are copied out, so a payload may stand at any address. */
+ * record from a ring: the store (requests), fronts and native clients (answers, catalogue). Pure; reads each byte of
+ * the payload in front of its end only. Fixed parts are copied out, so a payload may stand at any address. */
 #include "msg/msg_check.h"
 
 #include <stdbool.h>
@@ -223,9 +223,9 @@ static enum msg_refusal check_cat_group(struct walk *walk)
 {
     struct msg_cat_group group;
     FIXED(walk, group);
-    require(walk, group.consume_enable <= 1 && group.consume_from_min_enable <= 1 &&
-                      group.consume_broadcast_enable <= 1 && group.consume_orderly <= 1 &&
-                      group.notify_members_changed <= 1,
+    require(walk,
+            group.consume_enable <= 1 && group.consume_from_min_enable <= 1 && group.consume_broadcast_enable <= 1 &&
+                group.consume_orderly <= 1 && group.notify_members_changed <= 1,
             MSG_REFUSED_RANGE);
     string(walk, MSG_GROUP_MAX);
     return finish(walk);
@@ -263,15 +263,9 @@ static enum msg_refusal check_cat_subscription(struct walk *walk)
 typedef enum msg_refusal check_function(struct walk *walk);
 
 static check_function *const request_checks[] = {
-    [MSG_SEND] = check_send,
-    [MSG_MEMBER_PUT] = check_member_put,
-    [MSG_MEMBER_DROP] = check_member_drop,
-    [MSG_REPLAY_END] = check_replay,
-    [MSG_CATALOGUE_ASK] = check_replay,
-    [MSG_OFFSET_COMMIT] = check_offset,
-    [MSG_OFFSET_QUERY] = check_offset,
-    [MSG_QUEUE_LOCK] = check_lock,
-    [MSG_QUEUE_UNLOCK] = check_lock,
+    [MSG_SEND] = check_send,           [MSG_MEMBER_PUT] = check_member_put, [MSG_MEMBER_DROP] = check_member_drop,
+    [MSG_REPLAY_END] = check_replay,   [MSG_CATALOGUE_ASK] = check_replay,  [MSG_OFFSET_COMMIT] = check_offset,
+    [MSG_OFFSET_QUERY] = check_offset, [MSG_QUEUE_LOCK] = check_lock,       [MSG_QUEUE_UNLOCK] = check_lock,
     [MSG_TOPIC_PUT] = check_topic_put,
 };
 

@@ -52,7 +52,8 @@ void board_begin(struct board *board, uint64_t generation)
     atomic_store_explicit(&board->progress, 0, memory_order_relaxed);
     atomic_store_explicit(&board->state_since_ns, clock_monotonic_ns(), memory_order_relaxed);
     atomic_store_explicit(&board->state, BOARD_STARTING, memory_order_relaxed);
-    /* Pairs with an acquire load of a reader that wants state and progress of this generation, not of the one before. */
+    /* Pairs with an acquire load of a reader that wants state and progress of this generation, not of the one before.
+     */
     atomic_store_explicit(&board->generation, generation, memory_order_release);
     panic_set_last_words(board->last_words, sizeof board->last_words);
 }

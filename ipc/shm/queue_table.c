@@ -1,5 +1,6 @@
 /* Queue table and interest bitmap: making and mapping. What the words mean and who may write them is queue_table.h; the
- * writers are the store (table) and a front (its interest). 8.4 MiB of address space, of which only touched pages cost. */
+ * writers are the store (table) and a front (its interest). 8.4 MiB of address space, of which only touched pages cost.
+ */
 #include "shm/queue_table.h"
 
 #include <errno.h>

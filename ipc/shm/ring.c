@@ -1,10 +1,11 @@
-/* The ring: writer's and reader's side. LAYOUT.md has the drawing and the argument why nothing is lost or torn; this file
- * keeps to it line by line, and each atomic access names the one it pairs with.
+/* The ring: writer's and reader's side. LAYOUT.md has the drawing and the argument why nothing is lost or torn; this
+ * file keeps to it line by line, and each atomic access names the one it pairs with.
  *
  * Runs in every process that holds an end. Positions of the own side are private and trusted; everything that the other
- * side writes is checked at each use, because the other side may be hostile: it maps the same pages writable. So nothing
- * that is read back from the ring is ever asserted, and every address is `data + (position & mask)` with a length that was
- * checked against the capacity, which lies in front of the end of the double map whatever the words say. */
+ * side writes is checked at each use, because the other side may be hostile: it maps the same pages writable. So
+ * nothing that is read back from the ring is ever asserted, and every address is `data + (position & mask)` with a
+ * length that was checked against the capacity, which lies in front of the end of the double map whatever the words
+ * say. */
 #include "shm/ring.h"
 
 #include <errno.h>
@@ -35,8 +36,8 @@ static bool capacity_fits(uint64_t capacity)
 /* ---- the wake-up rule -------------------------------------------------------------------------------------------- */
 
 /* ThreadSanitizer does not see fences. There the same order is made with read-modify-writes on the flag itself: if the
- * waker's comes first, the sleeper's exchange reads from it and so sees what was published; else the waker sees the flag.
- * The fence is cheaper: the waker's hot path only reads the sleeper's cache line. */
+ * waker's comes first, the sleeper's exchange reads from it and so sees what was published; else the waker sees the
+ * flag. The fence is cheaper: the waker's hot path only reads the sleeper's cache line. */
 static void announce_sleep(_Atomic uint32_t *flag)
 {
 #ifdef __SANITIZE_THREAD__
@@ -169,8 +170,12 @@ int ring_writer_attach(struct ring_writer *writer, const struct ring_fds *fds)
         unmap(map.shared, map.capacity);
         return -EBADMSG;
     }
-    *writer = (struct ring_writer){.shared = map.shared, .data = map.data, .capacity = map.capacity,
-                                   .published_pos = write_pos, .reserve_pos = write_pos, .read_pos = read_pos,
+    *writer = (struct ring_writer){.shared = map.shared,
+                                   .data = map.data,
+                                   .capacity = map.capacity,
+                                   .published_pos = write_pos,
+                                   .reserve_pos = write_pos,
+                                   .read_pos = read_pos,
                                    .fds = *fds};
     ring_bell(writer->fds.data);
     return 0;
@@ -199,8 +204,12 @@ int ring_reader_attach(struct ring_reader *reader, const struct ring_fds *fds)
         unmap(map.shared, map.capacity);
         return -EBADMSG;
     }
-    *reader = (struct ring_reader){.shared = map.shared, .data = map.data, .capacity = map.capacity,
-                                   .next_pos = read_pos, .write_pos = write_pos, .fds = *fds};
+    *reader = (struct ring_reader){.shared = map.shared,
+                                   .data = map.data,
+                                   .capacity = map.capacity,
+                                   .next_pos = read_pos,
+                                   .write_pos = write_pos,
+                                   .fds = *fds};
     ring_bell(reader->fds.space);
     return 0;
 }
@@ -333,7 +342,8 @@ void ring_writer_trim(struct ring_writer *writer)
 /* ---- reader ------------------------------------------------------------------------------------------------------ */
 
 /* The record at `pos`, copied once; its checks hold for the copy. `limit` bytes are published from there on. */
-static int load_record(const uint8_t *data, size_t capacity, uint64_t pos, uint64_t limit, struct ring_record *ret_record)
+static int load_record(const uint8_t *data, size_t capacity, uint64_t pos, uint64_t limit,
+                       struct ring_record *ret_record)
 {
     const volatile uint64_t *words = (const volatile uint64_t *)(data + (pos & (capacity - 1)));
     if (limit < sizeof *ret_record)

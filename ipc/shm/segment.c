@@ -1,7 +1,7 @@
 /* Making and mapping of shared memory objects. The supervisor makes them; every process maps what it was granted. The
  * header is written once, by the maker, before anybody else has the descriptor; a mapper believes nothing in it before
- * the checks of segment_attach. The seals make the size trustworthy: a sealed object cannot shrink under a map, so a map
- * of it never raises SIGBUS (unless the machine is out of memory). */
+ * the checks of segment_attach. The seals make the size trustworthy: a sealed object cannot shrink under a map, so a
+ * map of it never raises SIGBUS (unless the machine is out of memory). */
 #include "shm/segment.h"
 
 #include <errno.h>
@@ -38,8 +38,8 @@ int segment_create(const char *name, enum segment_kind kind, uint16_t version, s
     if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)size) < 0)
         return -errno;
 
-    /* pwrite, not a map: it touches the one page and cannot raise SIGBUS when memory is short. The version goes last, as
-     * everywhere, although nobody can look yet. */
+    /* pwrite, not a map: it touches the one page and cannot raise SIGBUS when memory is short. The version goes last,
+     * as everywhere, although nobody can look yet. */
     struct segment_header header = {.magic = SEGMENT_MAGIC, .kind = (uint16_t)kind, .size = size, .owner = owner};
     ssize_t n = pwrite(fd, &header, sizeof header, 0);
     if (n == (ssize_t)sizeof header)

@@ -1,5 +1,5 @@
-/* What every unit test includes first: cmocka with the headers it wants, and numbers that are random but the same in each
- * run (splitmix64), so that a failure comes again. */
+/* What every unit test includes first: cmocka with the headers it wants, and numbers that are random but the same in
+ * each run (splitmix64), so that a failure comes again. */
 #pragma once
 
 #include <setjmp.h>

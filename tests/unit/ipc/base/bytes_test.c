@@ -1,4 +1,5 @@
-/* The bounded cursor and big-endian words. Buffers have exactly their size, so that a sanitizer sees a byte too much. */
+/* The bounded cursor and big-endian words. Buffers have exactly their size, so that a sanitizer sees a byte too much.
+ */
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -110,8 +111,8 @@ static void test_equality(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_big_endian),     cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_every_cut),      cmocka_unit_test(test_string_of_64_kib_is_refused),
+        cmocka_unit_test(test_big_endian), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_every_cut),  cmocka_unit_test(test_string_of_64_kib_is_refused),
         cmocka_unit_test(test_equality),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

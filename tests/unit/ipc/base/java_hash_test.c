@@ -18,11 +18,13 @@ static const struct {
     {"\xe4\xbd\xa0\xe5\xa5", 695453}, /* cut in a character */
     {"\xf0\x9f\x98", 65533},
     {"\xed\xa0\x80", 65533}, /* a surrogate */
-    {"\xc0\xaf", 2097056}, /* overlong */
+    {"\xc0\xaf", 2097056},   /* overlong */
     {"\xff", 65533},
     {"\xe0\x80\x80", 65074269},
     {"\xf8\x88\x80\x80", 2017367872},
-    {"A\xed\xa0\xbd\xed\xb8\x80" "B", 66945217},
+    {"A\xed\xa0\xbd\xed\xb8\x80"
+     "B",
+     66945217},
 };
 
 static void test_known_values(void **state)

@@ -139,9 +139,12 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kill_and_abort), cmocka_unit_test(test_target),
-        cmocka_unit_test(test_other_points_are_not_hit), cmocka_unit_test(test_arming_again_counts_anew),
-        cmocka_unit_test(test_match), cmocka_unit_test(test_workers_cannot_write_the_page),
+        cmocka_unit_test(test_kill_and_abort),
+        cmocka_unit_test(test_target),
+        cmocka_unit_test(test_other_points_are_not_hit),
+        cmocka_unit_test(test_arming_again_counts_anew),
+        cmocka_unit_test(test_match),
+        cmocka_unit_test(test_workers_cannot_write_the_page),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, attach, NULL);

@@ -207,7 +207,7 @@ static void test_names(void **state)
         assert_string_not_equal(grant_kind_name((enum grant_kind)kind), "unknown");
     assert_string_equal(grant_kind_name((enum grant_kind)0), "unknown");
     assert_string_equal(grant_kind_name((enum grant_kind)(GRANT_DONE + 1)), "unknown");
-    assert_string_equal(grant_kind_name((enum grant_kind)-1), "unknown");
+    assert_string_equal(grant_kind_name((enum grant_kind) - 1), "unknown");
     struct fd_grant grant = fd_grant_make(GRANT_START, 1, 2, 3, NULL);
     assert_string_equal(grant.name, "");
 }
@@ -215,9 +215,12 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pair),        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_grants_keep_their_borders), cmocka_unit_test(test_refusals_leak_nothing),
-        cmocka_unit_test(test_full_socket), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_grants_keep_their_borders),
+        cmocka_unit_test(test_refusals_leak_nothing),
+        cmocka_unit_test(test_full_socket),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,9 +76,13 @@ static void assert_check(struct sample sample, enum msg_refusal expected)
 static struct sample make_send(size_t topic, size_t default_topic, size_t group, size_t properties, size_t body,
                                uint32_t flags)
 {
-    struct msg_send send = {.token = 1, .flags = flags, .topic_size = (uint16_t)topic,
-                            .default_topic_size = (uint16_t)default_topic, .group_size = (uint16_t)group,
-                            .properties_size = (uint32_t)properties, .body_size = (uint32_t)body};
+    struct msg_send send = {.token = 1,
+                            .flags = flags,
+                            .topic_size = (uint16_t)topic,
+                            .default_topic_size = (uint16_t)default_topic,
+                            .group_size = (uint16_t)group,
+                            .properties_size = (uint32_t)properties,
+                            .body_size = (uint32_t)body};
     struct builder b = begin(&send, sizeof send);
     add_bytes(&b, 't', topic);
     add_bytes(&b, 'd', default_topic);
@@ -379,9 +383,13 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind_and_every_cut), cmocka_unit_test(test_kinds_of_the_other_ring),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_ranges), cmocka_unit_test(test_split),
-        cmocka_unit_test(test_random_mutations), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_every_kind_and_every_cut),
+        cmocka_unit_test(test_kinds_of_the_other_ring),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_random_mutations),
+        cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,9 +136,12 @@ static void test_interest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counters), cmocka_unit_test(test_state),
-        cmocka_unit_test(test_last_words_outlive_the_worker), cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_queue_table), cmocka_unit_test(test_interest),
+        cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_last_words_outlive_the_worker),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_queue_table),
+        cmocka_unit_test(test_interest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

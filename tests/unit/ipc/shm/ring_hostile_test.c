@@ -1,5 +1,5 @@
-/* A peer that writes anything anywhere in the ring that both map: the other side must neither crash nor look outside its
- * map nor be talked into giving away what it still needs. */
+/* A peer that writes anything anywhere in the ring that both map: the other side must neither crash nor look outside
+ * its map nor be talked into giving away what it still needs. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -29,8 +29,20 @@ static void assert_inside(const struct ring_pair *pair, const struct ring_view *
 /* Numbers that lie near the edges more often than not. */
 static uint64_t odd_number(struct unit_random *random, uint64_t near)
 {
-    static const uint64_t edges[] = {0, 8, 16, 24, CAPACITY - 16, CAPACITY - 8, CAPACITY, CAPACITY + 8, 2 * CAPACITY,
-                                     UINT32_MAX - 7, UINT32_MAX, UINT64_MAX - 7, UINT64_MAX, 1ull << 63};
+    static const uint64_t edges[] = {0,
+                                     8,
+                                     16,
+                                     24,
+                                     CAPACITY - 16,
+                                     CAPACITY - 8,
+                                     CAPACITY,
+                                     CAPACITY + 8,
+                                     2 * CAPACITY,
+                                     UINT32_MAX - 7,
+                                     UINT32_MAX,
+                                     UINT64_MAX - 7,
+                                     UINT64_MAX,
+                                     1ull << 63};
     uint64_t edge = edges[unit_random_below(random, sizeof edges / sizeof edges[0])];
     switch (unit_random_below(random, 5)) {
     case 0:
@@ -98,8 +110,8 @@ static void test_random_reader(void **state)
     for (int round = 0; round < 300000; round++) {
         struct ring_writer *writer = &pair.writer;
         uint64_t released = writer->read_pos; /* what the reader has once said that it needs no more */
-        uint64_t claim = unit_random_below(&random, 4) ? odd_number(&random, writer->published_pos)
-                                                       : writer->published_pos;
+        uint64_t claim =
+            unit_random_below(&random, 4) ? odd_number(&random, writer->published_pos) : writer->published_pos;
         writer->shared->read_pos = claim;
         if (claim >= released && claim <= writer->published_pos)
             released = claim;
@@ -135,11 +147,11 @@ static void test_attach_to_nonsense(void **state)
         uint64_t read_pos, write_pos;
         int expected;
     } rows[] = {
-        {0, 0, 0},           {8, 8, 0},
-        {0, CAPACITY, 0},    {UINT64_MAX - 7, UINT64_MAX - 7, 0},
-        {8, 0, -EBADMSG},    {0, CAPACITY + 8, -EBADMSG},
-        {0, 4, -EBADMSG},    {4, 8, -EBADMSG},
-        {4, 4, -EBADMSG},    {0, UINT64_MAX - 7, -EBADMSG},
+        {0, 0, 0},        {8, 8, 0},
+        {0, CAPACITY, 0}, {UINT64_MAX - 7, UINT64_MAX - 7, 0},
+        {8, 0, -EBADMSG}, {0, CAPACITY + 8, -EBADMSG},
+        {0, 4, -EBADMSG}, {4, 8, -EBADMSG},
+        {4, 4, -EBADMSG}, {0, UINT64_MAX - 7, -EBADMSG},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct ring_pair pair;
@@ -205,8 +217,8 @@ static void scribble(struct ring_layout *shared, uint8_t *data)
         if (unit_random_below(&random, 4) == 0)
             record.size = (uint32_t)odd_number(&random, 16);
         memcpy(data + pos % CAPACITY, &record, sizeof record);
-        atomic_store(&shared->write_pos, unit_random_below(&random, 8) ? pos + (16 + record.size + 7) / 8 * 8
-                                                                       : odd_number(&random, pos));
+        atomic_store(&shared->write_pos,
+                     unit_random_below(&random, 8) ? pos + (16 + record.size + 7) / 8 * 8 : odd_number(&random, pos));
         *(volatile uint32_t *)(data + pos % CAPACITY) = (uint32_t)odd_number(&random, record.size);
     }
 }
@@ -243,8 +255,10 @@ static void test_words_change_under_the_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_writer),           cmocka_unit_test(test_random_reader),
-        cmocka_unit_test(test_attach_to_nonsense),      cmocka_unit_test(test_attach_to_other_objects),
+        cmocka_unit_test(test_random_writer),
+        cmocka_unit_test(test_random_reader),
+        cmocka_unit_test(test_attach_to_nonsense),
+        cmocka_unit_test(test_attach_to_other_objects),
         cmocka_unit_test(test_words_change_under_the_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,14 +1,14 @@
 /* Writer and reader of one ring killed with -9 at random, thousands of times; nothing may be lost, torn or doubled.
  *     ring_kills [--rounds N] [--seed N]
- * The parent makes the ring and a home page and keeps both, as the supervisor does. A record is made of its position alone
- * (size and every byte), so a writer that starts again at write_pos knows what comes next, and whoever reads knows what
- * must be there.
+ * The parent makes the ring and a home page and keeps both, as the supervisor does. A record is made of its position
+ * alone (size and every byte), so a writer that starts again at write_pos knows what comes next, and whoever reads
+ * knows what must be there.
  *
- * What the reader has consumed has a home that survives it: {position behind it, count, chained sum over every byte}, in
- * two slots of which a selector names the valid one. So one store makes "position p is consumed" and its effects true
- * together, as the store's ledger does; only then are the bytes released. A reader killed between the two finds its home
- * ahead of read_pos and seeks over what it has consumed: the only re-reading there is. In the end count and sum must be
- * those of the whole sequence from position 0: a record lost or consumed twice changes both. */
+ * What the reader has consumed has a home that survives it: {position behind it, count, chained sum over every byte},
+ * in two slots of which a selector names the valid one. So one store makes "position p is consumed" and its effects
+ * true together, as the store's ledger does; only then are the bytes released. A reader killed between the two finds
+ * its home ahead of read_pos and seeks over what it has consumed: the only re-reading there is. In the end count and
+ * sum must be those of the whole sequence from position 0: a record lost or consumed twice changes both. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -41,8 +41,8 @@ struct consumed {
 
 struct home {
     struct consumed slots[2];
-    _Atomic uint32_t valid; /* index of the slot that holds */
-    _Atomic uint32_t stop;  /* parent → writer: publish what you have and end */
+    _Atomic uint32_t valid;   /* index of the slot that holds */
+    _Atomic uint32_t stop;    /* parent → writer: publish what you have and end */
     _Atomic uint64_t end_pos; /* writer → reader, after stop: the last position; 0 while it runs */
     /* How often a death met an interesting place. */
     _Atomic uint64_t seeks, half_written;
@@ -343,10 +343,10 @@ int main(int argc, char **argv)
     struct consumed got = read_home(run.home);
     if (got.count < rounds)
         fail(&run, "the ring", "hardly moved");
-    printf("%lu kills of the writer (%lu left a record unpublished), %lu of the reader (%lu had consumed more than it had "
-           "released); %lu records, %lu MiB: 0 lost, 0 torn, 0 doubled; %.1f s\n",
-           run.writer_kills, (unsigned long)run.home->half_written, run.reader_kills, (unsigned long)run.home->seeks,
-           (unsigned long)got.count, (unsigned long)(got.end_pos >> 20),
-           (double)(clock_monotonic_ms() - began_ms) / 1e3);
+    printf(
+        "%lu kills of the writer (%lu left a record unpublished), %lu of the reader (%lu had consumed more than it had "
+        "released); %lu records, %lu MiB: 0 lost, 0 torn, 0 doubled; %.1f s\n",
+        run.writer_kills, (unsigned long)run.home->half_written, run.reader_kills, (unsigned long)run.home->seeks,
+        (unsigned long)got.count, (unsigned long)(got.end_pos >> 20), (double)(clock_monotonic_ms() - began_ms) / 1e3);
     return 0;
 }

@@ -16,6 +16,7 @@ void ring_pair_close(struct ring_pair *pair);
 /* Times that a bell was rung since the last call. */
 uint64_t ring_bell_count(int eventfd);
 
-/* Bytes that depend on the position in the ring and in the record, so that no piece of one record passes for another's. */
+/* Bytes that depend on the position in the ring and in the record, so that no piece of one record passes for another's.
+ */
 void ring_fill(void *payload, size_t size, uint64_t pos);
 int ring_filled(const void *payload, size_t size, uint64_t pos); /* 1 if it is what ring_fill made */

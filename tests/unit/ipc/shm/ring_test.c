@@ -81,8 +81,8 @@ static void test_raw_bytes(void **state)
     assert_int_equal(raw_u64(&pair, 256), 0);
     uint8_t raw[40];
     assert_int_equal(pread(pair.fds.memory, raw, sizeof raw, 4096), sizeof raw);
-    const uint8_t expected[40] = {21, 0, 0, 0, 0x22, 0x11, 0x44, 0x33, 0, 0, 0, 0, 0, 0, 0, 0, 'h', 'e', 'l', 'l', 'o',
-                                  0,  0, 0, 16, 0, 0, 0, 7, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0};
+    const uint8_t expected[40] = {21,  0, 0, 0, 0x22, 0x11, 0x44, 0x33, 0, 0, 0, 0, 0,  0, 0, 0, 'h', 'e', 'l', 'l',
+                                  'o', 0, 0, 0, 16,   0,    0,    0,    7, 0, 0, 0, 24, 0, 0, 0, 0,   0,   0,   0};
     assert_memory_equal(raw, expected, sizeof raw);
 
     assert_int_equal(ring_peek(&pair.reader, &view), 1);
@@ -372,10 +372,14 @@ static void test_trim(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_raw_bytes),     cmocka_unit_test(test_wrap_at_every_alignment),
-        cmocka_unit_test(test_full_ring),     cmocka_unit_test(test_largest_payload),
-        cmocka_unit_test(test_shrink_and_abandon), cmocka_unit_test(test_random_lengths),
-        cmocka_unit_test(test_successors),    cmocka_unit_test(test_wake_flags),
+        cmocka_unit_test(test_raw_bytes),
+        cmocka_unit_test(test_wrap_at_every_alignment),
+        cmocka_unit_test(test_full_ring),
+        cmocka_unit_test(test_largest_payload),
+        cmocka_unit_test(test_shrink_and_abandon),
+        cmocka_unit_test(test_random_lengths),
+        cmocka_unit_test(test_successors),
+        cmocka_unit_test(test_wake_flags),
         cmocka_unit_test(test_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* Both ends as threads. For ThreadSanitizer the ends share one map (it compares addresses, and two maps of one page are
- * strangers to it), so that it sees every pair of accesses to payload, header and positions. Sleeping and waking are part
- * of it: both sides sleep whenever they may. */
+ * strangers to it), so that it sees every pair of accesses to payload, header and positions. Sleeping and waking are
+ * part of it: both sides sleep whenever they may. */
 #include "tests/unit/unit.h"
 
 #include <pthread.h>
@@ -29,7 +29,8 @@ static int watch(int fd)
 static void wait_for_bell(int epoll)
 {
     struct epoll_event event;
-    pn_assert(epoll_wait(epoll, &event, 1, 60000) == 1); /* a lost wake-up, or a machine that stood still for a minute */
+    pn_assert(epoll_wait(epoll, &event, 1, 60000) ==
+              1); /* a lost wake-up, or a machine that stood still for a minute */
 }
 
 /* Sizes are made of the record's number on both sides. */

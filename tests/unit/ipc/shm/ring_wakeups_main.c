@@ -1,11 +1,11 @@
 /* Wake-up rounds between two processes without a lost one.
  *     ring_wakeups [--rounds N]
- * One round: one side publishes (or releases) once and rings the bell if it sees a sleeper; the other side takes it, and
- * that is told back through a plain shared word for which nobody sleeps. So a lost wake-up is not covered up by the next
- * one: the sleeper would sleep for ever, and a minute's silence with something there is counted as lost. Both sides wait a
- * random moment before they publish and before they go to sleep, so that the two meet at every distance, most often
- * within some nanoseconds. Half of the rounds are the reader's sleep, half the writer's (for room).
- * The rule with the fences left out loses one within a second. */
+ * One round: one side publishes (or releases) once and rings the bell if it sees a sleeper; the other side takes it,
+ * and that is told back through a plain shared word for which nobody sleeps. So a lost wake-up is not covered up by the
+ * next one: the sleeper would sleep for ever, and a minute's silence with something there is counted as lost. Both
+ * sides wait a random moment before they publish and before they go to sleep, so that the two meet at every distance,
+ * most often within some nanoseconds. Half of the rounds are the reader's sleep, half the writer's (for room). The rule
+ * with the fences left out loses one within a second. */
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
@@ -54,7 +54,8 @@ static void wait_a_moment(uint64_t *random)
         continue;
 }
 
-/* The side that is awake waits for the other one's word; it gives its core away now and then, for there may be one only. */
+/* The side that is awake waits for the other one's word; it gives its core away now and then, for there may be one
+ * only. */
 static void await_done(struct meeting *meeting, uint64_t round)
 {
     for (unsigned turns = 1; atomic_load_explicit(&meeting->done, memory_order_acquire) < round; turns++)

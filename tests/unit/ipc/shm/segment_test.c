@@ -132,7 +132,7 @@ static void test_not_a_segment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_birth),        cmocka_unit_test(test_attach_and_share),
+        cmocka_unit_test(test_birth),         cmocka_unit_test(test_attach_and_share),
         cmocka_unit_test(test_readonly_view), cmocka_unit_test(test_wrong_header),
         cmocka_unit_test(test_not_a_segment),
     };
