@@ -71,7 +71,9 @@ static struct cluster_broker *add_broker(struct cluster *cluster, const char *na
     *broker = (struct cluster_broker){.name = strdup(name), .front_count = 1};
     broker->port = BROKER_PORT + BROKER_PORT_STEP * (int)cluster->broker_count;
     cluster->broker_count++;
-    return broker->name && settings_init(&broker->settings, keys_apache) == 0 ? broker : NULL;
+    if (!broker->name || settings_init(&broker->section, keys_broker) < 0)
+        return NULL;
+    return settings_init(&broker->settings, broker_keys) == 0 ? broker : NULL;
 }
 
 static int make_preset(struct cluster *cluster, const char *preset, struct failure *failure)
@@ -112,8 +114,32 @@ static int check_value(const struct source *source, const struct conf_entry *ent
     return bad_entry(source, entry, what, NULL);
 }
 
-/* An Apache file has no sections of ours: every key goes to this broker. */
-static int read_apache_file(struct cluster_broker *broker, const char *file, struct failure *failure)
+static void warn_unknown(const char *file, const struct conf_entry *entry)
+{
+    const char *nearest = keys_nearest(broker_keys, entry->key);
+    log_warning("%s:%d: unknown key '%s'%s%s%s", file, entry->line, entry->key, nearest ? "; did you mean '" : "",
+                nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+static void tell_unused(const struct settings *settings, const char *file)
+{
+    char names[1024] = "";
+    size_t used = 0;
+    for (unsigned i = 0; settings->table[i].name && used < sizeof names; i++)
+        if (settings->values[i] && settings->table[i].flags & KEY_UNUSED)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", settings->table[i].name);
+    if (used)
+        log_info("%s: known, not used here: %s%s", file, names, used < sizeof names ? "" : "…");
+}
+
+static void trim_end(char *text)
+{
+    /* java.util.Properties keeps blanks at the end, Apache trims them */
+    for (char *end = text + strlen(text); end > text && isspace((unsigned char)end[-1]);)
+        *--end = 0;
+}
+
+int cluster_read_broker_file(struct settings *settings, const char *file, struct failure *failure)
 {
     struct conf *conf = NULL;
     PN_FREE char *error = NULL;
@@ -123,20 +149,19 @@ static int read_apache_file(struct cluster_broker *broker, const char *file, str
     int r = 0;
     for (size_t i = 0; i < conf->count && r == 0; i++) {
         struct conf_entry *entry = &conf->entries[i];
-        const struct key *key = keys_find(keys_apache, entry->key);
+        const struct key *key = keys_find(broker_keys, entry->key);
         if (!key) {
-            const char *nearest = keys_nearest(keys_apache, entry->key);
-            log_warning("%s:%d: key '%s' is not used by this version%s%s%s", file, entry->line, entry->key,
-                        nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+            warn_unknown(file, entry);
             continue;
         }
-        for (char *end = entry->value + strlen(entry->value); end > entry->value && isspace((unsigned char)end[-1]);)
-            *--end = 0; /* java.util.Properties keeps blanks at the end, Apache trims them */
+        trim_end(entry->value);
         r = check_value(&source, entry, key);
-        if (r == 0 && settings_set(&broker->settings, entry->key, entry->value) < 0)
+        if (r == 0 && settings_set(settings, entry->key, entry->value, "file") < 0)
             r = out_of_memory(failure);
     }
     conf_free(conf);
+    if (r == 0)
+        tell_unused(settings, file);
     return r;
 }
 
@@ -165,7 +190,7 @@ static int read_section(const struct source *source, const char *section, struct
         int r = check_value(source, entry, key);
         if (r < 0)
             return r;
-        if (settings_set(settings, entry->key, entry->value) < 0)
+        if (settings_set(settings, entry->key, entry->value, "file") < 0)
             return out_of_memory(source->failure);
     }
     return 0;
@@ -183,18 +208,22 @@ static int take_cluster_section(struct cluster *cluster, const struct settings *
     return cluster->name && cluster->listen && cluster->admin_from && (!dir || *ret_dir) ? 0 : -ENOMEM;
 }
 
-static int take_broker_section(struct cluster *cluster, const char *name, const struct settings *settings,
+static int take_broker_section(struct cluster *cluster, const char *name, struct settings *settings,
                                const struct source *source)
 {
     struct cluster_broker *broker = add_broker(cluster, name);
     if (!broker)
         return out_of_memory(source->failure);
+    settings_done(&broker->section);
+    broker->section = *settings;
+    *settings = (struct settings){.table = keys_broker};
+    settings = &broker->section;
     const char *conf = settings_get(settings, "conf");
     if (conf) {
         PN_FREE char *file = beside(source->conf->file, conf);
         if (!file)
             return out_of_memory(source->failure);
-        int r = read_apache_file(broker, file, source->failure);
+        int r = cluster_read_broker_file(&broker->settings, file, source->failure);
         if (r < 0)
             return r;
     }
@@ -202,7 +231,7 @@ static int take_broker_section(struct cluster *cluster, const char *name, const 
                                          settings_get_i64(&broker->settings, "listenPort", broker->port));
     broker->front_count = (unsigned)settings_get_i64(settings, "fronts", 1);
     const char *id = settings_get(settings, "id");
-    if (id && settings_set(&broker->settings, "brokerId", id) < 0)
+    if (id && settings_set(&broker->settings, "brokerId", id, "file") < 0)
         return out_of_memory(source->failure);
     return 0;
 }
@@ -255,13 +284,9 @@ static bool seen_before(const struct conf *conf, size_t at)
 
 static int read_sections(struct cluster *cluster, const struct source *source, char **ret_dir)
 {
-    struct settings settings;
-    if (settings_init(&settings, keys_cluster) < 0)
-        return out_of_memory(source->failure);
-    int r = read_section(source, "cluster", &settings);
-    if (r == 0 && take_cluster_section(cluster, &settings, source->conf->file, ret_dir) < 0)
+    int r = read_section(source, "cluster", &cluster->settings);
+    if (r == 0 && take_cluster_section(cluster, &cluster->settings, source->conf->file, ret_dir) < 0)
         r = out_of_memory(source->failure);
-    settings_done(&settings);
 
     for (size_t i = 0; i < source->conf->count && r == 0; i++) {
         const struct conf_entry *entry = &source->conf->entries[i];
@@ -334,9 +359,9 @@ static int apply_setting(struct cluster *cluster, const char *setting, struct fa
     const char *equals = strchr(setting, '='), *value = equals + 1;
     char name[128], expected[160];
     snprintf(name, sizeof name, "%.*s", (int)(equals - setting), setting);
-    const struct key *key = keys_find(keys_apache, name);
+    const struct key *key = keys_find(broker_keys, name);
     if (!key) {
-        const char *nearest = keys_nearest(keys_apache, name);
+        const char *nearest = keys_nearest(broker_keys, name);
         return failure_set(failure, EXIT_CODE_USAGE, "--set: unknown key '%s'%s%s%s", name,
                            nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
@@ -346,7 +371,7 @@ static int apply_setting(struct cluster *cluster, const char *setting, struct fa
     if (keys_check(key, value, expected, sizeof expected) < 0)
         return failure_set(failure, EXIT_CODE_USAGE, "--set %s: expected %s, not '%s'", name, expected, value);
     for (unsigned i = 0; i < cluster->broker_count; i++)
-        if (settings_set(&cluster->brokers[i].settings, name, value) < 0)
+        if (settings_set(&cluster->brokers[i].settings, name, value, "command line") < 0)
             return out_of_memory(failure);
     return 0;
 }
@@ -383,6 +408,49 @@ static int apply_options(struct cluster *cluster, const struct options *options,
     return r;
 }
 
+char *cluster_store_root(const struct cluster *cluster, const struct cluster_broker *broker)
+{
+    const char *root = settings_get(&broker->settings, "storePathRootDir");
+    char *path = NULL;
+    if (root)
+        return strdup(root);
+    return asprintf(&path, "%s/%s", cluster->store_dir, broker->name) < 0 ? NULL : path;
+}
+
+/* What was changed at run time (UPDATE_BROKER_CONFIG) and kept by the store: it wins over file and command line. Nobody
+ * types this file, so what is wrong with it is a warning. */
+static int read_run_time_file(struct cluster *cluster, struct cluster_broker *broker, struct failure *failure)
+{
+    PN_FREE char *root = cluster_store_root(cluster, broker), *file = NULL, *error = NULL;
+    struct conf *conf = NULL;
+    unsigned count = 0;
+    if (!root || asprintf(&file, "%s/config/" BROKER_RUN_TIME_FILE, root) < 0)
+        return out_of_memory(failure);
+    int r = conf_read_file(file, CONF_PROPERTIES, &conf, &error);
+    if (r == -ENOENT || r == -ENOTDIR)
+        return 0;
+    if (r < 0) {
+        log_warning("%s; what was changed at run time is not in force", error ? error : file);
+        return 0;
+    }
+    for (size_t i = 0; i < conf->count && r == 0; i++) {
+        const struct conf_entry *entry = &conf->entries[i];
+        const struct key *key = keys_find(broker_keys, entry->key);
+        char expected[160];
+        if (!key || key->flags & KEY_FILE_ONLY || keys_check(key, entry->value, expected, sizeof expected) < 0) {
+            log_warning("%s:%d: '%s' cannot be used and is left out", file, entry->line, entry->key);
+            continue;
+        }
+        if (settings_set(&broker->settings, entry->key, entry->value, "run time") < 0)
+            r = out_of_memory(failure);
+        count++;
+    }
+    conf_free(conf);
+    if (r == 0 && count)
+        log_info("%s: %u key%s as changed at run time (%s)", broker->name, count, count == 1 ? "" : "s", file);
+    return r;
+}
+
 static int fill(struct cluster *cluster, const struct options *options, struct failure *failure)
 {
     PN_FREE char *file = NULL, *dir = NULL;
@@ -403,7 +471,10 @@ static int fill(struct cluster *cluster, const struct options *options, struct f
         return failure_set(failure, EXIT_CODE_USAGE, "--preset wants --dir DIR, the folder that holds its files");
     if (set_folders(cluster, options->dir ? options->dir : dir) < 0)
         return out_of_memory(failure);
-    return apply_options(cluster, options, failure);
+    r = apply_options(cluster, options, failure);
+    for (unsigned i = 0; i < cluster->broker_count && r == 0; i++)
+        r = read_run_time_file(cluster, &cluster->brokers[i], failure);
+    return r;
 }
 
 int cluster_load(const struct options *options, struct cluster **ret_cluster, struct failure *failure)
@@ -411,7 +482,7 @@ int cluster_load(const struct options *options, struct cluster **ret_cluster, st
     struct cluster *cluster = calloc(1, sizeof *cluster);
     if (!cluster)
         return out_of_memory(failure);
-    int r = fill(cluster, options, failure);
+    int r = settings_init(&cluster->settings, keys_cluster) < 0 ? out_of_memory(failure) : fill(cluster, options, failure);
     if (r < 0) {
         cluster_free(cluster);
         return r;
@@ -431,8 +502,10 @@ void cluster_free(struct cluster *cluster)
     for (unsigned i = 0; i < cluster->broker_count; i++) {
         free(cluster->brokers[i].name);
         free(cluster->brokers[i].listen);
+        settings_done(&cluster->brokers[i].section);
         settings_done(&cluster->brokers[i].settings);
     }
+    settings_done(&cluster->settings);
     free(cluster->namesrvs);
     free(cluster->brokers);
     free(cluster->name);

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/broker_keys.h"
+#include "cluster_keys.h"
 #include "failure.h"
-#include "keys.h"
 #include "options.h"
 
 struct cluster_namesrv {
@@ -20,10 +21,12 @@ struct cluster_broker {
     int port;   /* main; the VIP port is 2 below */
     unsigned front_count;
     char *listen;             /* bindAddress of the Apache file, else the cluster's */
-    struct settings settings; /* keys_apache, as given */
+    struct settings section;  /* keys_broker, as given */
+    struct settings settings; /* broker_keys, as given */
 };
 
 struct cluster {
+    struct settings settings; /* keys_cluster, as given */
     char *name, *listen, *admin_from;
     char *runtime_dir, *store_dir, *log_dir;
     bool faults;
@@ -35,6 +38,10 @@ struct cluster {
 
 int cluster_load(const struct options *options, struct cluster **ret_cluster, struct failure *failure);
 void cluster_free(struct cluster *cluster);
+/* One broker.conf into `settings` (broker_keys). */
+int cluster_read_broker_file(struct settings *settings, const char *file, struct failure *failure);
+/* storePathRootDir, resolved. malloc'ed; NULL without memory. */
+char *cluster_store_root(const struct cluster *cluster, const struct cluster_broker *broker);
 
 /* What a worker gets as GRANT_CONFIG: key=value lines with everything resolved. malloc'ed; NULL without memory. */
 char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster_namesrv *namesrv);

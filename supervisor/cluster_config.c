@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "cluster.h"
 
 /* The .properties dialect reads a backslash as an escape. Values have no line ends: they come from single lines. */
@@ -53,11 +54,11 @@ char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster
 }
 
 /* Keys whose value depends on something outside the Apache file. */
-static void put_resolved(FILE *out, const struct cluster *cluster, const struct cluster_broker *broker)
+static void put_resolved(FILE *out, const struct cluster *cluster, const struct cluster_broker *broker, const char *root)
 {
     const struct settings *settings = &broker->settings;
     const char *name = settings_get(settings, "brokerName"), *cluster_name = settings_get(settings, "brokerClusterName");
-    const char *root = settings_get(settings, "storePathRootDir"), *ip1 = settings_get(settings, "brokerIP1");
+    const char *ip1 = settings_get(settings, "brokerIP1");
     const char *ip2 = settings_get(settings, "brokerIP2"), *commit_log = settings_get(settings, "storePathCommitLog");
     if (!ip1)
         ip1 = is_wildcard(broker->listen) ? "" : broker->listen;
@@ -66,13 +67,11 @@ static void put_resolved(FILE *out, const struct cluster *cluster, const struct 
     put(out, "brokerIP1", ip1);
     put(out, "brokerIP2", ip2 ? ip2 : ip1);
     put(out, "listen", broker->listen);
+    put(out, "bindAddress", broker->listen);
     put_format(out, "listenPort", "%d", broker->port);
     put(out, "adminFrom", cluster->admin_from);
     put_format(out, "haListenPort", "%d", (int)settings_get_i64(settings, "haListenPort", broker->port + 1));
-    if (root)
-        put(out, "storePathRootDir", root);
-    else
-        put_format(out, "storePathRootDir", "%s/%s", cluster->store_dir, broker->name);
+    put(out, "storePathRootDir", root);
     if (commit_log)
         put(out, "storePathCommitLog", commit_log);
     fputs("pintle.namesrvs=", out);
@@ -81,16 +80,20 @@ static void put_resolved(FILE *out, const struct cluster *cluster, const struct 
     fputc('\n', out);
 }
 
+/* Rows without a default are resolved above, or Apache's alone and passed on if given: mqadmin shows them. */
 char *cluster_broker_config(const struct cluster *cluster, const struct cluster_broker *broker)
 {
     char *text = NULL;
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    PN_FREE char *root = cluster_store_root(cluster, broker);
+    FILE *out = root ? open_memstream(&text, &size) : NULL;
     if (!out)
         return NULL;
-    put_resolved(out, cluster, broker);
-    for (const struct key *key = keys_apache; key->name; key++)
-        if (key->default_value)
-            put(out, key->name, settings_get(&broker->settings, key->name));
+    put_resolved(out, cluster, broker, root);
+    for (const struct key *key = broker_keys; key->name; key++) {
+        const char *value = settings_get(&broker->settings, key->name);
+        if (value && (key->default_value || key->flags & KEY_UNUSED))
+            put(out, key->name, key->type != KEY_BOOL ? value : keys_is_true(value) ? "true" : "false");
+    }
     return fclose(out) == 0 ? text : NULL;
 }

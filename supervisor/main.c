@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "config_command.h"
 #include "contract.h"
 #include "notify.h"
 #include "supervisor.h"
@@ -98,6 +99,8 @@ int main(int argc, char **argv)
     sigset_t handled;
 
     log_init("supervisor", LOG_LEVEL_INFO);
+    if (argc > 1 && strcmp(argv[1], "config") == 0)
+        return config_command(argc - 1, argv + 1);
     signal(SIGPIPE, SIG_IGN);
     /* Before any thread exists: ZeroMQ's must not take the signals that the loop reads. */
     sigemptyset(&handled);

@@ -27,35 +27,6 @@ static const char usage[] =
 #define READY_FD 3
 #define READY_OPTION "--ready-fd=3"
 
-/* Beside this program, as in a build folder, or in libexec, as installed. */
-static char *find_supervisor(void)
-{
-    char self[4096];
-    char *path = NULL;
-    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[size > 0 ? size : 0] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash) {
-        *slash = 0;
-        if (asprintf(&path, "%s/pintle-supervisor", self) < 0)
-            return NULL;
-        if (access(path, X_OK) == 0)
-            return path;
-        free(path);
-    }
-    return strdup(PINTLE_LIBEXEC "/pintle-supervisor");
-}
-
-static void become_supervisor(char **arguments)
-{
-    PN_FREE char *path = find_supervisor();
-    if (!path)
-        return;
-    arguments[0] = (char *)"pintle-supervisor";
-    execv(path, arguments);
-    fprintf(stderr, "pintle up: %s: %s\n", path, strerror(errno));
-}
-
 /* Everything the supervisor writes until it closes the pipe, which it does when it serves or gives up. */
 static size_t read_report(int fd, char *text, size_t size)
 {
@@ -125,7 +96,7 @@ static int start_detached(int argc, char **argv, char **arguments)
             fcntl(READY_FD, F_SETFD, 0);
         else
             dup2(report[1], READY_FD);
-        become_supervisor(arguments);
+        command_become_supervisor(arguments);
         _exit(EXIT_CODE_IO);
     }
     close(report[1]);
@@ -152,7 +123,7 @@ int command_up(int argc, char **argv)
             arguments[count++] = argv[i];
     }
     if (!detach) {
-        become_supervisor(arguments);
+        command_become_supervisor(arguments);
         return EXIT_CODE_IO;
     }
     arguments[count++] = (char *)READY_OPTION;

@@ -277,3 +277,40 @@ def test_long_folder_name(tmp_path):
     finally:
         it.pintle("down", "--dir", str(it.dir))
     assert it.orphans() == []
+
+
+def test_config_shows_and_checks(tmp_path):
+    supervised = Supervised(tmp_path)
+    good, bad = tmp_path / "good.conf", tmp_path / "bad.conf"
+    good.write_text("brokerName=a\nbrokrId=0\nfileReservedTime=48\n")
+    done = supervised.pintle("config", "check", str(good))
+    assert done.returncode == 0, done.stderr
+    assert "good.conf:2: unknown key 'brokrId'; did you mean 'brokerId'?" in done.stderr
+    assert "known, not used here: fileReservedTime" in done.stderr
+    bad.write_text("# one\nbrokerPermission=9\n")
+    done = supervised.pintle("config", "check", str(bad))
+    assert done.returncode == 78
+    assert "bad.conf:2: brokerPermission is '9', expected a number from 0 to 7" in done.stderr
+    bad.write_text("[cluster]\nnme = x\n")
+    done = supervised.pintle("config", "check", str(bad))
+    assert done.returncode == 78 and "bad.conf:2: unknown key 'nme' in [cluster]; did you mean 'name'?" in done.stderr
+    sample = Path(__file__).resolve().parents[2] / "units" / "cluster.conf"
+    assert supervised.pintle("config", "check", str(sample)).returncode == 0
+    assert supervised.pintle("config", "chek").returncode == 64
+
+    options = ("--preset", "1m", "--dir", str(supervised.dir), "--set", "flushDiskType=SYNC_FLUSH")
+    done = supervised.pintle("config", "diff", *options)
+    assert done.stdout.strip() == "[broker.conf broker-a]\nflushDiskType = SYNC_FLUSH  # command line; default ASYNC_FLUSH"
+    rows = json.loads(supervised.pintle("config", "show", "--all", "--json", *options).stdout)
+    by_key = {r["key"]: r for r in rows if r["section"] == "broker.conf"}
+    assert by_key["flushDiskType"]["value"] == "SYNC_FLUSH" and by_key["flushDiskType"]["origin"] == "command line"
+    assert by_key["brokerPermission"]["reloadable"] and by_key["brokerPermission"]["max"] == 7
+    assert not by_key["fileReservedTime"]["used"] and len(by_key) > 440
+    # What it prints with --all is a file that it reads again.
+    text = supervised.pintle("config", "show", "--all", *options).stdout
+    mine = text[:text.index("[broker.conf ")]
+    (tmp_path / "cluster.conf").write_text(mine)
+    assert supervised.pintle("config", "check", str(tmp_path / "cluster.conf")).returncode == 0
+    (tmp_path / "broker.conf").write_text(text[text.index("[broker.conf "):].split("\n", 1)[1])
+    done = supervised.pintle("config", "check", str(tmp_path / "broker.conf"))
+    assert done.returncode == 0 and "unknown" not in done.stderr

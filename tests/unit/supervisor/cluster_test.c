@@ -107,6 +107,42 @@ static void test_apache_file(void **state)
                    "b.conf:2: flushDiskType is 'SOMETIMES', expected ASYNC_FLUSH|SYNC_FLUSH");
 }
 
+/* What the store kept of changes at run time wins; nonsense in that file is left out, never fatal. */
+static void test_run_time_file(void **state)
+{
+    struct failure failure = {0};
+    char path[300];
+    for (const char *const *part = (const char *const[]){"store", "store/b", "store/b/config", NULL}; *part; part++) {
+        snprintf(path, sizeof path, "%s/%s", folder, *part);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
+    write_file("store/b/config/" BROKER_RUN_TIME_FILE,
+               "brokerPermission=4\nflushDiskType=NEVER\nstorePathRootDir=/\nwhat=1\ndeleteWhen=05\n");
+    write_file("b.conf", "brokerPermission=2\nfileReservedTime=48\nautoCreateTopicEnable=off\n");
+    struct cluster *cluster = load_text("[namesrv n1]\n[broker b]\nconf = b.conf\n", &failure);
+    assert_non_null(cluster);
+    PN_FREE char *text = cluster_broker_config(cluster, &cluster->brokers[0]);
+    struct conf *conf = NULL;
+    assert_int_equal(conf_read_text("text", text, strlen(text), CONF_PROPERTIES, &conf, NULL), 0);
+    assert_string_equal(conf_get(conf, "", "brokerPermission"), "4");
+    assert_string_equal(conf_get(conf, "", "flushDiskType"), "ASYNC_FLUSH");
+    assert_string_equal(conf_get(conf, "", "autoCreateTopicEnable"), "false");
+    assert_string_equal(conf_get(conf, "", "fileReservedTime"), "48"); /* Apache's alone: passed on */
+    assert_string_equal(conf_get(conf, "", "deleteWhen"), "05");
+    assert_null(conf_get(conf, "", "what"));
+    assert_string_equal(settings_origin(&cluster->brokers[0].settings, "brokerPermission"), "run time");
+    assert_string_equal(settings_origin(&cluster->brokers[0].settings, "fileReservedTime"), "file");
+    snprintf(path, sizeof path, "%s/store/b", folder);
+    assert_string_equal(conf_get(conf, "", "storePathRootDir"), path);
+    conf_free(conf);
+    cluster_free(cluster);
+    for (const char *const *part = (const char *const[]){"store/b/config/" BROKER_RUN_TIME_FILE, "store/b/config",
+                                                          "store/b", "store", NULL}; *part; part++) {
+        snprintf(path, sizeof path, "%s/%s", folder, *part);
+        assert_int_equal(remove(path), 0);
+    }
+}
+
 static void test_namesrv(void **state)
 {
     struct failure failure = {0};
@@ -210,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_apache_file),
+        cmocka_unit_test(test_run_time_file),
         cmocka_unit_test(test_namesrv),
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_option_mistakes),
