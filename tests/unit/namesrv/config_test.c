@@ -28,8 +28,8 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
-    static const char *const names[] = {"a/b/kvConfig.json", "a/b/kvConfig.json.damaged", "a/b/namesrv.properties",
-                                        "a/b", "a", ""};
+    static const char *const names[] = {
+        "a/b/kvConfig.json", "a/b/kvConfig.json.damaged", "a/b/namesrv.properties", "a/b", "a", ""};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
@@ -139,7 +139,8 @@ static void load(struct config *config, const char *more, int result)
 {
     char text[512];
     char *error = NULL;
-    snprintf(text, sizeof text, "pintle.name=n\nlisten=127.0.0.1\nlistenPort=1\nstorePathRootDir=%s/a/b\n%s", folder, more);
+    snprintf(text, sizeof text, "pintle.name=n\nlisten=127.0.0.1\nlistenPort=1\nstorePathRootDir=%s/a/b\n%s", folder,
+             more);
     *config = (struct config){0};
     assert_int_equal(config_load(config, text, strlen(text), &error), result);
     free(error);
@@ -175,7 +176,8 @@ static void test_switches(void **state)
     assert_true(config.flags[CONFIG_ACTING_MASTER]);
     config_free(&config);
     /* A file that is not one is passed over, and only switches are taken from it. */
-    assert_int_equal(state_file_write(own_path, bytes_of("orderMessageEnable=perhaps\nadminFrom=any\nlistenPort=2\n")), 0);
+    assert_int_equal(state_file_write(own_path, bytes_of("orderMessageEnable=perhaps\nadminFrom=any\nlistenPort=2\n")),
+                     0);
     load(&config, "", 0);
     assert_false(config.flags[CONFIG_ORDER_MESSAGE]);
     assert_string_equal(config.values[CONFIG_LISTEN_PORT], "1");
@@ -185,8 +187,8 @@ static void test_switches(void **state)
 
 static void test_refusals(void **state)
 {
-    static const char *const never[] = {"adminFrom", "kvConfigPath", "configStorePath", "configBlackList", "rocketmqHome",
-                                        "storePathRootDir", "enableAllTopicList"};
+    static const char *const never[] = {"adminFrom",    "kvConfigPath",     "configStorePath",   "configBlackList",
+                                        "rocketmqHome", "storePathRootDir", "enableAllTopicList"};
     struct config config;
     load(&config, "configBlackList=x; enableAllTopicList", 0);
     for (size_t i = 0; i < sizeof never / sizeof *never; i++) {

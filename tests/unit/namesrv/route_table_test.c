@@ -216,11 +216,158 @@ static void test_many(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Brokers of other hosts: registered over TCP, on a connection. */
+static enum route_answer register_remote(struct say say, struct route_remote remote, struct bus_topic *topics,
+                                         uint32_t count, int64_t now_ms)
+{
+    struct bus_registration registration = {
+        .cluster = bytes_of("C"),
+        .broker_name = bytes_of(say.broker),
+        .broker_addr = bytes_of(say.addr),
+        .ha_addr = bytes_of(""),
+        .broker_id = say.id,
+        .version = {say.state_version, 0, say.counter},
+        .topic_count = count,
+        .topics = topics,
+    };
+    return route_table_register_remote(table, &registration, &remote, now_ms);
+}
+
+static const struct route_queue *queue_at(const char *name, const char *broker)
+{
+    const struct route_topic *found = route_table_topic(table, bytes_of(name));
+    for (unsigned i = 0; found && i < found->queue_count; i++)
+        if (bytes_equal_text(found->queues[i].broker->name, broker))
+            return &found->queues[i];
+    return NULL;
+}
+
+static void test_remote(void **state)
+{
+    struct bus_topic topics[] = {topic("T1", 4), topic("T2", 8)};
+    struct say a = {"a", "1:1", 0, 0, 1, false};
+    struct route_remote on5 = {.connection = 5};
+    assert_int_equal(register_remote(a, on5, topics, 1, 0), ROUTE_TOO_EARLY);
+    assert_int_equal(members_of("a"), 0);
+    assert_int_equal(register_remote(a, on5, topics, 2, 0), ROUTE_OK);
+    topics[0].read_queues = 5;
+    assert_int_equal(register_remote(a, on5, topics, 2, 0), ROUTE_OK); /* the same version */
+    assert_int_equal(queue_at("T1", "a")->read_queues, 4);
+    a.counter = 9; /* a gap says nothing here */
+    assert_int_equal(register_remote(a, on5, topics, 1, 0), ROUTE_OK);
+    assert_int_equal(queue_at("T1", "a")->read_queues, 5);
+    assert_non_null(queue_at("T2", "a"));
+    on5.is_whole = true;
+    assert_int_equal(register_remote(a, on5, topics, 1, 0), ROUTE_OK);
+    assert_null(queue_at("T2", "a"));
+    assert_int_equal(register_remote((struct say){"a", "9:9", 0, -1, 1, false}, on5, topics, 2, 0), ROUTE_IGNORED);
+}
+
+static void test_remote_life(void **state)
+{
+    struct bus_topic topics[] = {topic("T1", 4), topic("T2", 8)};
+    struct say a = {"a", "1:1", 0, 0, 1, false}, slave = {"a", "1:2", 1, 0, 1, false};
+    char text[128];
+    uint64_t connection;
+    register_remote(a, (struct route_remote){.connection = 5}, topics, 2, 0);
+    register_remote(slave, (struct route_remote){.connection = 6}, topics, 2, 0);
+    assert_false(route_table_drop_connection(table, 7, text, sizeof text));
+    assert_true(route_table_drop_connection(table, 6, text, sizeof text));
+    assert_non_null(strstr(text, "a id 1 at 1:2"));
+    assert_int_equal(members_of("a"), 1);
+    /* It registers on another connection: the end of the old one means nothing. */
+    register_remote(a, (struct route_remote){.connection = 8}, topics, 2, 1000);
+    assert_false(route_table_drop_connection(table, 5, text, sizeof text));
+    assert_true(route_table_touch(table, bytes_of("C"), bytes_of("1:1"), 2000));
+    assert_false(route_table_touch(table, bytes_of("D"), bytes_of("1:1"), 9000));
+    assert_false(route_table_expire(table, 122000, text, sizeof text, &connection));
+    assert_true(route_table_expire(table, 122001, text, sizeof text, &connection));
+    assert_int_equal(connection, 8);
+    assert_null(queue_at("T1", "a"));
+    register_remote(a, (struct route_remote){.connection = 8}, topics, 2, 0);
+    assert_false(route_table_unregister_remote(table, bytes_of("a"), bytes_of("1:2")));
+    assert_true(route_table_unregister_remote(table, bytes_of("a"), bytes_of("1:1")));
+    assert_int_equal(brokers_of("T1"), 0);
+}
+
+/* What a store of this host says, a stranger cannot touch; the other way round the store takes its place. */
+static void test_remote_against_store(void **state)
+{
+    struct bus_topic topics[] = {topic("T1", 4), topic("T2", 8)};
+    struct say a = {"a", "1:1", 0, 0, 1, false};
+    struct route_remote remote = {.connection = 5};
+    char text[128];
+    assert_int_equal(register_topics(a, topics, 1, 0), ROUTE_OK);
+    assert_int_equal(register_remote((struct say){"a", "9:9", 0, 7, 1, false}, remote, topics, 2, 0), ROUTE_IGNORED);
+    assert_int_equal(register_remote(a, remote, topics, 2, 0), ROUTE_IGNORED);
+    assert_int_equal(register_remote((struct say){"a", "1:1", 3, 7, 1, false}, remote, topics, 2, 0), ROUTE_OK);
+    assert_int_equal(members_of("a"), 2); /* it did not move the store's address to another id */
+    assert_false(route_table_unregister_remote(table, bytes_of("a"), bytes_of("9:9")));
+    assert_false(route_table_touch(table, bytes_of("C"), bytes_of("1:1"), 50000));
+    assert_true(route_table_drop_connection(table, 5, text, sizeof text));
+    assert_int_equal(members_of("a"), 1);
+    assert_int_equal(brokers_of("T2"), 0);
+
+    assert_int_equal(register_remote((struct say){"b", "9:9", 0, 7, 1, false}, remote, topics, 2, 0), ROUTE_OK);
+    assert_int_equal(beat((struct say){"b", "9:9", 0, 7, 1, false}, 0), ROUTE_ASK_WHOLE);
+    assert_int_equal(register_topics((struct say){"b", "1:2", 0, 0, 1, false}, topics, 1, 0), ROUTE_OK);
+    assert_false(route_table_drop_connection(table, 5, text, sizeof text));
+    assert_int_equal(members_of("b"), 1);
+}
+
+static void test_acting_master(void **state)
+{
+    struct bus_topic topics[] = {topic("T1", 4), topic("T2", 8)};
+    struct route_remote acting = {.connection = 5, .knows_acting = true, .acting = true};
+    struct say master = {"a", "1:1", 0, 0, 1, false}, slave = {"a", "1:2", 1, 0, 1, false};
+    register_remote(master, acting, topics, 1 + 1, 0);
+    register_remote(slave, acting, topics, 2, 0);
+    assert_int_equal(queue_at("T1", "a")->perm, 6);
+    route_table_unregister_remote(table, bytes_of("a"), bytes_of("1:1"));
+    assert_int_equal(queue_at("T1", "a")->perm, 4);
+    /* The first slave speaks for the broker now, but not for writing. */
+    struct bus_topic more = topic("T3", 2);
+    slave.counter = 2;
+    assert_int_equal(register_remote(slave, acting, &more, 1, 0), ROUTE_OK);
+    assert_int_equal(queue_at("T3", "a")->perm, 4);
+    assert_int_equal(topics[0].perm, 6);
+    master.counter = 3;
+    register_remote(master, acting, topics, 2, 0);
+    assert_int_equal(queue_at("T1", "a")->perm, 6);
+}
+
+static void test_by_hand(void **state)
+{
+    struct bus_topic topics[] = {topic("T1", 4), topic("T2", 8)};
+    struct bytes cluster = bytes_of("C"), other = bytes_of("D");
+    register_topics((struct say){"a", "1:1", 0, 0, 1, false}, topics, 2, 0);
+    register_topics((struct say){"b", "2:1", 0, 0, 1, false}, topics, 2, 0);
+    assert_int_equal(route_table_wipe_write(table, bytes_of("a")), 2);
+    assert_int_equal(queue_at("T1", "a")->perm, 4);
+    assert_int_equal(queue_at("T1", "b")->perm, 6);
+    assert_int_equal(route_table_add_write(table, bytes_of("a")), 2);
+    assert_int_equal(queue_at("T2", "a")->perm, 6);
+    assert_int_equal(route_table_wipe_write(table, bytes_of("c")), 0);
+    route_table_delete_topic(table, bytes_of("T1"), &other);
+    assert_int_equal(brokers_of("T1"), 2);
+    route_table_delete_topic(table, bytes_of("T1"), &cluster);
+    assert_int_equal(brokers_of("T1"), 0);
+    route_table_delete_topic(table, bytes_of("T2"), NULL);
+    route_table_delete_topic(table, bytes_of("T2"), NULL);
+    assert_int_equal(brokers_of("T2"), 0);
+    struct bus_topic put = topic("T3", 2);
+    assert_false(route_table_put_queue(table, &put, bytes_of("c")));
+    assert_true(route_table_put_queue(table, &put, bytes_of("b")));
+    assert_int_equal(queue_at("T3", "b")->write_queues, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_whole),   TEST(test_changes), TEST(test_ids_and_addresses),
-        TEST(test_leaving), TEST(test_expiry),  TEST(test_many),
+        TEST(test_whole),         TEST(test_changes),     TEST(test_ids_and_addresses),
+        TEST(test_leaving),       TEST(test_expiry),      TEST(test_many),
+        TEST(test_remote),        TEST(test_remote_life), TEST(test_remote_against_store),
+        TEST(test_acting_master), TEST(test_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

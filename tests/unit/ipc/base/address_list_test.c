@@ -55,9 +55,12 @@ static void test_local_sockets(void **state)
 
 static void test_refusals(void **state)
 {
-    static const char *const bad[] = {"localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "::1/129",
-                                      "10.0.0", "127.0.0.1:80", "loopback any x",
-                                      "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd"};
+    static const char *const bad[] = {
+        "localhost",      "10.0.0.0/33",
+        "10.0.0.0/",      "10.0.0.0/-1",
+        "10.0.0.0/8x",    "::1/129",
+        "10.0.0",         "127.0.0.1:80",
+        "loopback any x", "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd"};
     struct address_list list;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(address_list_parse(bad[i], &list), -EINVAL);
