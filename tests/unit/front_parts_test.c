@@ -308,8 +308,12 @@ static void test_lookup(void **state)
     entry.pos = LOG_FILE;
     assert_int_equal(read_log_record(front.read_log, &entry, true, &file, &data, &cold), 0);
     assert_int_equal(truncate(path, 0), 0);
+#ifndef __SANITIZE_THREAD__ /* its memcpy does not pass SIGBUS on to the program's handler */
     assert_false(read_log_copy(&byte, data, 1));
     assert_int_equal(read_log_record(front.read_log, &entry, true, &file, &data, &cold), -EIO);
+#else
+    (void)byte;
+#endif
 
     read_log_free(front.read_log);
     munmap(front.queue_table, sizeof *front.queue_table);
