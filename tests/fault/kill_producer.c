@@ -202,8 +202,11 @@ static int run_tcp(const char *namesrvs)
         if (end_ms == 0 && input_ended())
             end_ms = clock_monotonic_ms() + DRAIN_MS;
     }
-    for (unsigned i = 0; i < link_count; i++)
+    for (unsigned i = 0; i < link_count; i++) {
         print_open_slots(links[i].slots, "unanswered");
+        remote_close(links[i].remote);
+    }
+    route_free(&route);
     return 0;
 }
 

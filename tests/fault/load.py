@@ -250,6 +250,27 @@ class Load:
         self.close()
 
 
+class Pressure:
+    """How busy the machine was: the share of time in which somebody waited for a processor or the disk."""
+
+    def __init__(self):
+        self.since_us, self.before = now_us(), self._totals()
+
+    @staticmethod
+    def _totals() -> dict:
+        found = {}
+        for what in ("cpu", "io"):
+            path = Path("/proc/pressure") / what
+            if path.exists():
+                found[what] = int(path.read_text().split("total=")[1].split()[0])
+        return found
+
+    def __str__(self):
+        took_us, now = now_us() - self.since_us, self._totals()
+        shares = (f"{what} {(now[what] - before) * 100 // took_us} %" for what, before in self.before.items())
+        return "machine's pressure: " + (", ".join(shares) or "unknown")
+
+
 def told(verdict: dict) -> str:
     """A verdict on one line: lists by their length."""
     return ", ".join(f"{k} {len(v) if isinstance(v, list) else v}" for k, v in verdict.items())

@@ -7,7 +7,7 @@ import subprocess
 import java
 from cluster import build_dir
 from cluster_faults import FaultCluster
-from load import Load, assert_promises, now_us, quantiles, told
+from load import Load, Pressure, assert_promises, now_us, quantiles, told
 
 KILLS = 50
 FILL_BYTES = 1100 << 20
@@ -42,6 +42,7 @@ def test_store_alone(seeded, rounds, figures, tmp_path):
             stock = stack.enter_context(java.JavaLoad(
                 cluster.namesrv, "alone-java", tmp_path / "java", "--sync", "1", "--async", "1", "--consumers", "2",
                 "--orderly", "2", "--rate", "100"))
+            pressure = Pressure()
             for n in range(rounds(KILLS)):
                 stock.wait_acked(20 + seeded.randrange(40))
                 victim = cluster.workers("store")[0]
@@ -50,6 +51,7 @@ def test_store_alone(seeded, rounds, figures, tmp_path):
                 for kind in times:
                     times[kind].append(load.first_answer_us(kind, "broker-a", killed_us) - killed_us)
                 cluster.wait_restarted(victim)
+            figures(str(pressure))
             stock.wait_acked(100)
             summary = stock.stop()
             verdict = load.finish()
