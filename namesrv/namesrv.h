@@ -8,18 +8,19 @@
 #include "kv_config.h"
 #include "route_table.h"
 #include "shm/board.h"
+#include "worker/worker.h"
 
 struct listener;
 
 struct namesrv {
-    const char *worker; /* "namesrv namesrv-a" */
-    const char *runtime_dir;
-    uint64_t generation;
-    struct config config;
-    struct kv_config kv;
+    struct worker worker;
+    /* the worker's */
     sd_event *event;
     struct board *board;
-    struct bus *supervisor_bus;
+
+    struct config config;
+    struct kv_config kv;
+    int listen_fd;         /* until the listener has it */
     struct bus *store_bus; /* ROUTER */
     struct listener *listener;
     struct route_table *routes;

@@ -14,6 +14,7 @@
 #include "fd/fd_channel.h"
 #include "shm/board.h"
 #include "shm/queue_table.h"
+#include "worker/worker.h"
 
 /* From the GRANT_CONFIG text; Apache's names and defaults. Strings are owned here. */
 struct front_config {
@@ -30,19 +31,19 @@ struct front_config {
 };
 
 struct front {
+    struct worker worker;
+    /* the worker's */
     sd_event *event;
-    struct front_config config;
-    char *worker; /* "front broker-a/0" */
-    char *runtime_dir;
     uint64_t generation;
+    struct board *board;
+
+    struct front_config config;
     int64_t now_ms; /* monotonic, of this turn */
     bool stopping;
     int64_t stop_deadline_ms;
 
-    struct board *board;
     struct queue_table *queue_table; /* read-only */
     struct interest *interest;
-    struct bus *bus;
 
     struct helper *helper;
     struct read_log *read_log;

@@ -19,7 +19,6 @@ enum { STOP_TIMEOUT_MS = 5000 };
 void front_turn(struct front *front)
 {
     front->now_ms = clock_monotonic_ms();
-    board_set_state(front->board, BOARD_RUNNING);
     store_link_awake(front);
     connections_poll(front);
     store_link_receive(front);

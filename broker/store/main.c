@@ -1,6 +1,6 @@
-/* pintle-store: the single writer of a broker. Receives its descriptors, maps its memory, recovers, serves, and on stop
- * leaves files that say so. It speaks to no network. Exit codes and order of start: ipc/contract.h. Fatal here: anything
- * without which it could not serve; the supervisor decides what comes next. */
+/* pintle-store: the single writer of a broker. Maps its memory, recovers, serves, and on stop leaves files that say so;
+ * its life as a worker is ipc/worker's. It speaks to no network. Exit codes and order of start: ipc/contract.h. Fatal
+ * here: anything without which it could not serve; the supervisor decides what comes next. */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -11,60 +11,40 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/panic.h"
 #include "checkpoint.h"
 #include "commit_log.h"
 #include "config.h"
 #include "consume_queue.h"
 #include "contract.h"
-#include "fault/fault.h"
 #include "file_layer.h"
 #include "flush.h"
+#include "grants.h"
 #include "metadata.h"
 #include "peers.h"
 #include "recover.h"
 #include "shm/ledger.h"
 #include "turn.h"
-#include "worker.h"
 
 static struct store store;
 static int lock_fd = -1;
 
-/* One clear line for people and for the supervisor. */
 static int failed(int exit_code, const char *what, int r)
 {
-    char text[512];
-    snprintf(text, sizeof text, "%s: %s", what, strerror(-r));
-    log_write(LOG_LEVEL_FATAL, "%s", text);
-    if (store.worker)
-        worker_failed(store.worker, exit_code, text);
-    return exit_code;
+    return worker_failed(&store.worker, exit_code, "%s: %s", what, strerror(-r));
 }
 
-static int memory_map(struct worker_grants *grants)
+static void on_stop(void *context)
 {
-    int r = -ENOENT;
-    if (grants->board >= 0)
-        r = board_attach(grants->board, true, &store.board);
-    if (r < 0)
-        return failed(EXIT_CODE_USAGE, "board", r);
-    board_begin(store.board, store.generation);
-    panic_set_last_words(store.board->last_words, sizeof store.board->last_words);
-    file_layer_attach(store.board);
-    if (grants->fault_page >= 0)
-        r = fault_page_attach(grants->fault_page, grants->worker_number);
-    if (r < 0)
-        return failed(EXIT_CODE_USAGE, "fault page", r);
-    r = grants->queue_table < 0 ? -ENOENT : queue_table_attach(grants->queue_table, true, &store.queue_table);
-    if (r < 0)
-        return failed(EXIT_CODE_USAGE, "queue table", r);
-    r = grants->ledger < 0 ? -ENOENT : ledger_attach(grants->ledger, &store.ledger);
-    if (r < 0)
-        return failed(EXIT_CODE_USAGE, "ledger", r);
-    return grants->image < 0 ? failed(EXIT_CODE_USAGE, "image", -ENOENT) : 0;
+    if (store.turn)
+        turn_stop(store.turn);
 }
+
+static const struct worker_handlers handlers = {
+    .on_grant = grants_take,
+    .on_later_grant = grants_take_later,
+    .on_stop = on_stop,
+};
 
 static int folder_open(void)
 {
@@ -92,10 +72,10 @@ static void progress(struct store *s, int64_t pos, int64_t end)
     char text[128];
     snprintf(text, sizeof text, "recovering: commit log at %" PRId64 " of %" PRId64, pos, end);
     log_info("%s", text);
-    worker_status(s->worker, text);
+    worker_status(&s->worker, text);
 }
 
-static int recover(int image_fd)
+static int recover(void)
 {
     struct checkpoint checkpoint;
     bool clean = !checkpoint_abort_exists(store.config.store_root);
@@ -107,7 +87,7 @@ static int recover(int image_fd)
         r = checkpoint_abort_make(store.config.store_root);
     if (r < 0)
         return failed(EXIT_CODE_IO, "checkpoint or abort file", r);
-    r = metadata_open(&store, image_fd, warm);
+    r = metadata_open(&store, TAKE_FD(store.image_fd), warm);
     if (r < 0)
         return failed(EXIT_CODE_IO, "metadata", r);
     r = consume_queues_open(&store, warm, commit_log_min_pos(store.commit_log));
@@ -139,25 +119,28 @@ static void tell_fronts(void)
     }
 }
 
+/* 0, or the exit code. */
 static int start(void)
 {
-    struct worker_grants grants;
     PN_FREE char *error = NULL;
-    int r = worker_receive(&store, &grants);
-    if (r < 0)
-        return failed(EXIT_CODE_USAGE, "descriptors from the supervisor", r);
-    int code = memory_map(&grants);
+    struct worker *worker = &store.worker;
+    store.event = worker->event;
+    store.runtime_dir = worker->runtime_dir;
+    store.generation = worker->generation;
+    int code = worker_begin(worker);
     if (code)
         return code;
-    r = worker_begin(&store, &grants);
-    if (r < 0)
-        return failed(EXIT_CODE_USAGE, "bus", r);
-    r = grants.config < 0 ? -ENOENT : config_load(grants.config, &store.config, &error);
+    store.board = worker->board;
+    store.cause = worker->cause;
+    file_layer_attach(store.board);
+    if (!store.queue_table || !store.ledger || store.image_fd < 0)
+        return failed(EXIT_CODE_USAGE, "queue table, ledger or image", -ENOENT);
+    int r = config_load(TAKE_FD(worker->config_fd), &store.config, &error);
     if (r < 0)
         return failed(EXIT_CODE_CONFIG, error ? error : "configuration", r);
     code = folder_open();
     if (code == 0)
-        code = recover(grants.image);
+        code = recover();
     if (code)
         return code;
     r = metadata_start(&store);
@@ -165,7 +148,7 @@ static int start(void)
         return failed(EXIT_CODE_IO, "metadata", r);
     peers_announce(&store);
     tell_fronts();
-    worker_ready(store.worker);
+    worker_ready(worker);
     return 0;
 }
 
@@ -193,39 +176,24 @@ static void free_all(void)
     consume_queues_free(store.consume_queues);
     commit_log_free(store.commit_log);
     ledger_detach(store.ledger);
-    worker_free(store.worker);
     config_free(&store.config);
     queue_table_detach(store.queue_table);
-    panic_set_last_words(NULL, 0);
     file_layer_attach(NULL);
-    board_detach(store.board);
-    if (lock_fd >= 0)
-        close(lock_fd);
-    sd_event_unref(store.event);
+    pn_close_p(&store.image_fd);
+    worker_free(&store.worker);
+    pn_close_p(&lock_fd);
 }
 
 int main(void)
 {
-    sigset_t signals;
-    const char *name = getenv(CONTRACT_ENV_WORKER), *generation = getenv(CONTRACT_ENV_GENERATION);
-    log_init(name ? name : "store", LOG_LEVEL_INFO);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, NULL); /* before libzmq's thread is born */
-    signal(SIGPIPE, SIG_IGN);
+    int code = worker_init(&store.worker, &handlers, &store);
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a failed write, not a death */
-    store.runtime_dir = getenv(CONTRACT_ENV_RUNTIME_DIR);
-    store.generation = generation ? strtoull(generation, NULL, 10) : 0;
+    store.image_fd = -1;
     store.peers = calloc(1, sizeof *store.peers);
-    if (!name || !generation || !store.runtime_dir || !store.peers)
-        log_fatal(EXIT_CODE_USAGE, "pintle-store is started by pintle-supervisor, not by hand");
-    int r = sd_event_new(&store.event);
-    if (r < 0)
-        log_fatal(EXIT_CODE_IO, "event loop: %s", strerror(-r));
-    int code = start();
+    if (code == 0)
+        code = store.peers ? start() : failed(EXIT_FAILURE, "start", -ENOMEM);
     if (code == 0) {
-        r = turn_loop(&store);
+        int r = turn_loop(&store);
         code = r < 0 ? failed(EXIT_CODE_IO, "event loop", r) : stop();
     }
     free_all();

@@ -11,6 +11,7 @@
 #include "fd/fd_channel.h"
 #include "shm/board.h"
 #include "shm/queue_table.h"
+#include "worker/worker.h"
 
 /* Apache's keys (broker.conf), resolved by config.c from the GRANT_CONFIG text; strings owned here. */
 struct store_config {
@@ -30,13 +31,17 @@ struct store_config {
 };
 
 struct store {
+    struct worker worker;
+    /* the worker's */
     sd_event *event;
-    struct store_config config;
     uint64_t generation;
     enum start_cause cause;
     char *runtime_dir;
     struct board *board;
+
+    struct store_config config;
     struct queue_table *queue_table;
+    int image_fd; /* until the metadata half has it */
     struct peers *peers;
 
     /* log half */
@@ -45,7 +50,6 @@ struct store {
     struct consume_queues *consume_queues;
     struct flush *flush;
     struct turn *turn;
-    struct worker *worker; /* bus to the supervisor, life line, grants */
 
     /* metadata half */
     struct image *image;

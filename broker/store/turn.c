@@ -477,17 +477,6 @@ static void tick_start(struct turn *turn)
     sd_event_source_set_enabled(turn->timer, SD_EVENT_ONESHOT);
 }
 
-static int events_run(struct turn *turn, uint64_t timeout_us)
-{
-    struct board *board = turn->store->board;
-    if (timeout_us > 0)
-        board_set_state(board, BOARD_ASLEEP);
-    int r = sd_event_run(turn->store->event, timeout_us);
-    if (timeout_us > 0)
-        board_set_state(board, BOARD_RUNNING);
-    return r;
-}
-
 static void drain(struct turn *turn)
 {
     struct store *store = turn->store;
@@ -498,7 +487,7 @@ static void drain(struct turn *turn)
         bool open = ledger_closed(store->ledger) < ledger_applied(store->ledger);
         if (!open)
             return;
-        if (events_run(turn, 10000) < 0)
+        if (worker_events(&store->worker, 10000) < 0)
             return;
     }
     log_warning("stop: not everything could be answered in %d ms", DRAIN_MS);
@@ -516,9 +505,9 @@ int turn_loop(struct store *store)
             tick_start(turn);
             if (++since_events < TURNS_BETWEEN_EVENTS)
                 continue;
-            r = events_run(turn, 0);
+            r = worker_events(&store->worker, 0);
         } else {
-            r = events_run(turn, may_sleep(turn) ? UINT64_MAX : 0);
+            r = worker_events(&store->worker, may_sleep(turn) ? UINT64_MAX : 0);
             awake(turn);
         }
         since_events = 0;
@@ -555,7 +544,7 @@ int turn_flush_all(struct store *store)
     flush_log(store->flush, end, turn->last_store_ms);
     int64_t until_ms = clock_monotonic_ms() + DRAIN_MS;
     while (flush_done_pos(store->flush) < end && !flush_error(store->flush) && clock_monotonic_ms() < until_ms)
-        events_run(turn, 10000);
+        worker_events(&store->worker, 10000);
     flush_look(turn);
     while (dispatch_turn(turn))
         ;

@@ -22,6 +22,7 @@ ROOMS = {
     "ipc/wire": "wire",
     "ipc/fault": "fault",
     "ipc/msg": "msg",
+    "ipc/worker": "worker",
     "ipc/client": "client",
     "supervisor/cli": "cli",
     "supervisor": "supervisor",
@@ -38,12 +39,13 @@ ARROWS = {
     "wire": ["base", "json"],
     "fault": ["shm"],
     "msg": ["shm"],
+    "worker": ["fd", "bus", "shm", "fault", "base"],
     "client": ["msg", "fd"],
     "cli": ["shm", "wire", "fault"],  # the names of fault points
     "supervisor": ["shm", "bus", "fd", "fault"],
-    "namesrv": ["shm", "bus", "wire", "fd", "fault"],
-    "store": ["msg", "bus", "fd", "fault", "json"],
-    "front": ["msg", "wire", "bus", "fd", "fault"],
+    "namesrv": ["worker", "wire"],
+    "store": ["worker", "msg", "json"],
+    "front": ["worker", "msg", "wire"],
 }
 PROCESSES = {"cli", "supervisor", "namesrv", "store", "front"}
 # Headers that stand above the rooms: the contract between parent and child, and the library's public face.
