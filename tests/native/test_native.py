@@ -25,14 +25,14 @@ def front_address(cluster):
 
 
 def round_trips(cluster, count=2000):
-    out = subprocess.run([BUILD / "tests" / "native_rtt", cluster.runtime_dir, "broker-a", front_address(cluster), str(count)],
+    out = subprocess.run([BUILD / "tests" / "native_rtt", cluster.dir / "run", "broker-a", front_address(cluster), str(count)],
                          capture_output=True, text=True, timeout=60)
     assert out.returncode == 0, out.stderr
     return out.stdout
 
 
 def hostile(cluster, mode):
-    process = subprocess.Popen([BUILD / "tests" / "native_hostile", cluster.runtime_dir, "broker-a", mode],
+    process = subprocess.Popen([BUILD / "tests" / "native_hostile", cluster.dir / "run", "broker-a", mode],
                                stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == "done"
     return process
