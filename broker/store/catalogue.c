@@ -13,6 +13,7 @@
 #include "groups.h"
 #include "members.h"
 #include "msg/msg.h"
+#include "offsets.h"
 #include "shm/board.h"
 
 enum {
@@ -132,9 +133,15 @@ static size_t record_size(const struct catalogue *catalogue)
     return (size_t)(catalogue->record.pos - catalogue->scratch);
 }
 
-static void make_topic(struct catalogue *catalogue, const struct topic *topic)
+static struct msg_version wire_version(struct data_version version)
+{
+    return (struct msg_version){version.state_version, version.timestamp_ms, version.counter};
+}
+
+static void make_topic(struct store *store, const struct topic *topic)
 {
     struct msg_cat_topic fixed = {
+        .version = wire_version(topics_version(store->topics)),
         .read_queues = topic->read_queues,
         .write_queues = topic->write_queues,
         .perm = topic->perm,
@@ -145,12 +152,38 @@ static void make_topic(struct catalogue *catalogue, const struct topic *topic)
         .order = topic->order,
         .multi_tag = topic->multi_tag,
     };
-    cursor_put_string(record_begin(catalogue, &fixed, sizeof fixed), bytes_of(topic->name));
+    struct cursor *c = record_begin(store->catalogue, &fixed, sizeof fixed);
+    cursor_put_string(c, bytes_of(topic->name));
+    cursor_put_string(c, bytes_of(topic->extra ? topic->extra : ""));
 }
 
-static void make_group(struct catalogue *catalogue, const struct group *group)
+static void make_drop(struct catalogue *catalogue, struct data_version version, const char *name)
+{
+    struct msg_cat_drop fixed = {.version = wire_version(version)};
+    cursor_put_string(record_begin(catalogue, &fixed, sizeof fixed), bytes_of(name));
+}
+
+static void make_forbidden(struct store *store, const char *group, const char *topics)
+{
+    struct msg_cat_forbidden fixed = {.version = wire_version(groups_version(store->groups))};
+    struct cursor *c = record_begin(store->catalogue, &fixed, sizeof fixed);
+    cursor_put_string(c, bytes_of(group));
+    cursor_put_string(c, bytes_of(topics));
+}
+
+static void make_reset(struct catalogue *catalogue, struct bytes group, struct bytes topic, int32_t queue_id,
+                       int64_t offset)
+{
+    struct msg_cat_reset fixed = {.offset = offset, .queue_id = queue_id};
+    struct cursor *c = record_begin(catalogue, &fixed, sizeof fixed);
+    cursor_put_string(c, group);
+    cursor_put_string(c, topic);
+}
+
+static void make_group(struct store *store, const struct group *group)
 {
     struct msg_cat_group fixed = {
+        .version = wire_version(groups_version(store->groups)),
         .broker_id = group->broker_id,
         .which_broker_when_slow = group->which_broker_when_slow,
         .retry_max_times = group->retry_max_times,
@@ -163,7 +196,9 @@ static void make_group(struct catalogue *catalogue, const struct group *group)
         .consume_orderly = group->orderly,
         .notify_members_changed = group->notify_members_changed,
     };
-    cursor_put_string(record_begin(catalogue, &fixed, sizeof fixed), bytes_of(group->name));
+    struct cursor *c = record_begin(store->catalogue, &fixed, sizeof fixed);
+    cursor_put_string(c, bytes_of(group->name));
+    cursor_put_string(c, bytes_of(group->extra ? group->extra : ""));
 }
 
 static void make_member(struct catalogue *catalogue, const struct member *member)
@@ -176,7 +211,10 @@ static void make_member(struct catalogue *catalogue, const struct member *member
         .from_where = member->from_where,
         .language = member->language,
         .version = member->version,
+        .is_ipv6 = member->is_ipv6,
+        .port = member->port,
     };
+    memcpy(fixed.ip, member->ip, sizeof fixed.ip);
     struct cursor *c = record_begin(catalogue, &fixed, sizeof fixed);
     cursor_put_string(c, bytes_of(member->client_id));
     cursor_put_string(c, bytes_of(member_group_name(member)));
@@ -210,7 +248,7 @@ static void snapshot_add(const struct snapshot *snapshot, enum msg_kind kind)
 static int snapshot_topic(struct topic *topic, void *context)
 {
     const struct snapshot *snapshot = context;
-    make_topic(snapshot->store->catalogue, topic);
+    make_topic(snapshot->store, topic);
     snapshot_add(snapshot, MSG_CAT_TOPIC);
     return 0;
 }
@@ -218,9 +256,25 @@ static int snapshot_topic(struct topic *topic, void *context)
 static int snapshot_group(struct group *group, void *context)
 {
     const struct snapshot *snapshot = context;
-    make_group(snapshot->store->catalogue, group);
+    make_group(snapshot->store, group);
     snapshot_add(snapshot, MSG_CAT_GROUP);
     return 0;
+}
+
+static void snapshot_forbidden(const char *group, const char *topics, void *context)
+{
+    const struct snapshot *snapshot = context;
+    make_forbidden(snapshot->store, group, topics);
+    snapshot_add(snapshot, MSG_CAT_FORBIDDEN);
+}
+
+static void snapshot_reset(const char *topic_at_group, int32_t queue_id, int64_t offset, void *context)
+{
+    const struct snapshot *snapshot = context;
+    const char *at = strchr(topic_at_group, '@');
+    struct bytes topic = {(const uint8_t *)topic_at_group, (size_t)(at - topic_at_group)};
+    make_reset(snapshot->store->catalogue, bytes_of(at + 1), topic, queue_id, offset);
+    snapshot_add(snapshot, MSG_CAT_RESET);
 }
 
 static int snapshot_member(struct member *member, void *context)
@@ -247,6 +301,8 @@ static void snapshot_all(struct store *store, struct catalogue_feed *feed)
     feed_add(store, feed, MSG_CAT_BEGIN, &mark, sizeof mark);
     topics_each(store->topics, snapshot_topic, &snapshot);
     groups_each(store->groups, snapshot_group, &snapshot);
+    groups_each_forbidden(store->groups, snapshot_forbidden, &snapshot);
+    offsets_each_reset(store->offsets, snapshot_reset, &snapshot);
     members_each(store->members, snapshot_member, &snapshot);
     members_each_subscription(store->members, snapshot_subscription, &snapshot);
     feed_add(store, feed, MSG_CAT_END, &mark, sizeof mark);
@@ -301,7 +357,7 @@ void catalogue_topic(struct store *store, const struct topic *topic)
 {
     if (!is_spoken(store))
         return;
-    make_topic(store->catalogue, topic);
+    make_topic(store, topic);
     spread(store, MSG_CAT_TOPIC);
 }
 
@@ -309,8 +365,41 @@ void catalogue_group(struct store *store, const struct group *group)
 {
     if (!is_spoken(store))
         return;
-    make_group(store->catalogue, group);
+    make_group(store, group);
     spread(store, MSG_CAT_GROUP);
+}
+
+void catalogue_topic_drop(struct store *store, const struct topic *topic)
+{
+    if (!is_spoken(store))
+        return;
+    make_drop(store->catalogue, topics_version(store->topics), topic->name);
+    spread(store, MSG_CAT_TOPIC_DROP);
+}
+
+void catalogue_group_drop(struct store *store, const char *group)
+{
+    if (!is_spoken(store))
+        return;
+    make_drop(store->catalogue, groups_version(store->groups), group);
+    spread(store, MSG_CAT_GROUP_DROP);
+}
+
+void catalogue_forbidden(struct store *store, const char *group, const char *topics)
+{
+    if (!is_spoken(store))
+        return;
+    make_forbidden(store, group, topics);
+    spread(store, MSG_CAT_FORBIDDEN);
+}
+
+void catalogue_reset(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
+                     bool dropped)
+{
+    if (!is_spoken(store))
+        return;
+    make_reset(store->catalogue, group, topic, queue_id, offset);
+    spread(store, dropped ? MSG_CAT_RESET_DROP : MSG_CAT_RESET);
 }
 
 void catalogue_member(struct store *store, const struct member *member, bool dropped)

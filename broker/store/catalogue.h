@@ -29,6 +29,12 @@ bool catalogue_all_replayed(const struct store *store);
 /* Real changes; each goes behind what every fed front has or will get. */
 void catalogue_topic(struct store *store, const struct topic *topic);
 void catalogue_group(struct store *store, const struct group *group);
+void catalogue_topic_drop(struct store *store, const struct topic *topic);
+void catalogue_group_drop(struct store *store, const char *group);
+/* `topics`: JSON object, "" when nothing is forbidden any more. */
+void catalogue_forbidden(struct store *store, const char *group, const char *topics);
+void catalogue_reset(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
+                     bool dropped);
 void catalogue_member(struct store *store, const struct member *member, bool dropped);
 void catalogue_subscription(struct store *store, const char *group, const struct subscription *subscription,
                             bool dropped);

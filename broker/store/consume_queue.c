@@ -10,10 +10,12 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/panic.h"
 #include "consume_queue_file.h"
 #include "file_layer.h"
 #include "layout.h"
+#include "remover.h"
 #include "topics.h"
 
 struct consume_queues *consume_queues_make(struct store *store)
@@ -22,7 +24,13 @@ struct consume_queues *consume_queues_make(struct store *store)
     if (!queues)
         return NULL;
     queues->by_slot = calloc(QUEUE_TABLE_SLOTS, sizeof(struct consume_queue *));
+    if (remover_new(store->config.store_root, &queues->remover) < 0) {
+        free(queues->by_slot);
+        free(queues);
+        return NULL;
+    }
     if (!queues->by_slot || asprintf(&queues->folder, "%s/consumequeue", store->config.store_root) < 0) {
+        remover_free(queues->remover);
         free(queues->by_slot);
         free(queues);
         return NULL;
@@ -43,6 +51,7 @@ void consume_queues_free(struct consume_queues *queues)
 {
     if (!queues)
         return;
+    remover_free(queues->remover);
     for (uint32_t slot = 0; slot < queues->slot_end; slot++)
         if (queues->by_slot[slot])
             queue_free(queues, queues->by_slot[slot]);
@@ -172,6 +181,77 @@ void consume_queues_slots_assigned(struct store *store, struct topic *topic, uin
     }
 }
 
+static void list_remove(struct consume_queue **list, unsigned *count, const struct consume_queue *queue)
+{
+    for (unsigned i = 0; i < *count; i++)
+        if (list[i] == queue) {
+            list[i] = list[--*count];
+            return;
+        }
+}
+
+static void abandon(const char *name, void *context)
+{
+    int r = consume_queue_file_abandon(context, name);
+    if (r < 0) /* a new topic of this name would take its messages for its own */
+        PANIC("the queues of topic %s, which was dropped, cannot be moved away: %s", name, strerror(-r));
+}
+
+void consume_queues_topic_dropped(struct store *store, const struct topic *topic)
+{
+    struct consume_queues *queues = store->consume_queues;
+    for (uint32_t slot = topic->slot_base; slot < topic->slot_base + topic->slot_count; slot++) {
+        struct consume_queue *queue = queues->by_slot[slot];
+        if (!queue)
+            continue;
+        queues->by_slot[slot] = NULL;
+        list_remove(queues->touched, &queues->touched_count, queue);
+        list_remove(queues->dirty, &queues->dirty_count, queue);
+        queue_free(queues, queue);
+    }
+    abandon(topic->name, queues);
+}
+
+int consume_queues_clean_unused(struct store *store)
+{
+    struct consume_queues *queues = store->consume_queues;
+    DIR *dir = opendir(queues->folder);
+    if (!dir)
+        return errno == ENOENT ? 0 : -errno;
+    int r = 0;
+    struct dirent *entry;
+    while (r == 0 && (entry = readdir(dir))) {
+        if (entry->d_name[0] == '.' || entry->d_type == DT_REG || topics_find(store->topics, bytes_of(entry->d_name)))
+            continue;
+        log_info("queue folder %s belongs to no topic and goes", entry->d_name);
+        r = consume_queue_file_abandon(queues, entry->d_name);
+    }
+    closedir(dir);
+    return r;
+}
+
+static int trim_topic(struct topic *topic, void *context)
+{
+    struct consume_queues *queues = context;
+    int r = 0;
+    for (uint32_t n = 0; r == 0 && n < topic->slot_count; n++) {
+        const struct queue_slot *slot = slot_of(queues, topic->slot_base + n);
+        int64_t min_pos = atomic_load_explicit(&slot->min_offset, memory_order_relaxed) * QUEUE_ENTRY_SIZE;
+        int64_t file_pos = min_pos - min_pos % queues->file_size;
+        if (file_pos <= 0)
+            continue;
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s/%u", queues->folder, topic->name, n);
+        r = remover_trim(queues->remover, path, file_pos);
+    }
+    return r;
+}
+
+int consume_queues_clean_expired(struct store *store)
+{
+    return topics_each(store->topics, trim_topic, store->consume_queues);
+}
+
 struct open_context {
     struct consume_queues *queues;
     bool warm;
@@ -235,6 +315,7 @@ int consume_queues_open(struct store *store, bool warm, int64_t log_min_pos)
     store->consume_queues = queues;
     queues->log_min_pos = log_min_pos;
     queues->fds_max = consume_queue_file_fds_max();
+    topics_each_dropped(store->topics, abandon, queues); /* of a store that died between record and rename */
     struct open_context context = {queues, warm};
     int r = topics_each(store->topics, topic_begin, &context);
     return r == 0 && !warm ? folders_load(queues) : r;

@@ -62,5 +62,10 @@ void consume_queues_publish(struct consume_queues *queues);
 struct consume_queue *const *consume_queues_touched(const struct consume_queues *queues, unsigned *ret_count);
 void consume_queues_published(struct consume_queues *queues);
 
+/* Administration. Queue folders of topics that are not: into the folder of removed ones. */
+int consume_queues_clean_unused(struct store *store);
+/* Files wholly below their queue's min offset; a thread takes them away. */
+int consume_queues_clean_expired(struct store *store);
+
 /* Descriptors of files written since the last call, to be fdatasync'ed and closed by the caller. malloc'ed. */
 int consume_queues_take_dirty(struct consume_queues *queues, int **ret_fds, unsigned *ret_count);

@@ -17,6 +17,7 @@
 #include "base/panic.h"
 #include "file_layer.h"
 #include "layout.h"
+#include "remover.h"
 
 unsigned consume_queue_file_fds_max(void)
 {
@@ -39,6 +40,13 @@ bool consume_queue_file_topic_exists(struct consume_queues *queues, const char *
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", queues->folder, topic);
     return access(path, F_OK) == 0;
+}
+
+int consume_queue_file_abandon(struct consume_queues *queues, const char *topic)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", queues->folder, topic);
+    return remover_take(queues->remover, path);
 }
 
 static int names_list(const char *path, int64_t **ret_list, size_t *ret_count)

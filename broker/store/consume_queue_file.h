@@ -6,6 +6,7 @@
 
 struct consume_queues {
     struct store *store;
+    struct remover *remover;
     char *folder;
     int64_t file_size;
     int64_t log_min_pos;
@@ -38,6 +39,8 @@ bool consume_queue_file_topic_exists(struct consume_queues *queues, const char *
 int consume_queue_file_list_queues(struct consume_queues *queues, const char *topic, int32_t **ret_ids,
                                    unsigned *ret_count);
 void consume_queue_file_close(struct consume_queues *queues, struct consume_queue *queue);
+/* Out of the way, in one rename; the remover takes it away. 0 also if there is no such folder. */
+int consume_queue_file_abandon(struct consume_queues *queues, const char *topic);
 /* Finds min, written and log_end. -EUCLEAN: these files are none of ours. */
 int consume_queue_file_load(struct consume_queues *queues, struct consume_queue *queue, const char *topic);
 int consume_queue_file_remove_all(struct consume_queues *queues, struct consume_queue *queue, const char *topic);

@@ -46,11 +46,14 @@ int64_t dispatch_last_store_ms(const struct dispatch *dispatch)
     return dispatch->last_store_ms;
 }
 
+/* 1: the record's topic was dropped; it is in no queue. */
 static int queue_of(struct dispatch *dispatch, const struct record *record, struct consume_queue **ret_queue)
 {
     struct store *store = dispatch->store;
     if (record->queue_id >= (int32_t)QUEUE_TABLE_SLOTS)
         return -EBADMSG;
+    if (topics_was_dropped(store->topics, record->topic, record->pos))
+        return 1;
     if (!dispatch->topic || !bytes_equal_text(record->topic, dispatch->topic->name))
         dispatch->topic = topics_find(store->topics, record->topic);
     if (!dispatch->topic || (uint32_t)record->queue_id >= dispatch->topic->slot_count) {
@@ -98,8 +101,8 @@ int dispatch_record(struct dispatch *dispatch, const struct record *record)
         return 0; /* prepared and rolled back ones are nobody's to consume */
     struct consume_queue *queue;
     int r = queue_of(dispatch, record, &queue);
-    if (r < 0)
-        return r;
+    if (r != 0)
+        return r < 0 ? r : 0;
     struct queue_entry entry = {.queue_offset = record->queue_offset, .log_pos = record->pos, .size = record->size,
                                 .tags_code = tags_code(record), .store_ms = record->store_ms};
     board_add(dispatch->store->board, COUNTER_DISPATCHED, 1);
@@ -167,6 +170,7 @@ int dispatch_log(struct dispatch *dispatch, int64_t until, const uint8_t *data, 
 {
     int64_t begin = atomic_load_explicit(&dispatch->store->queue_table->dispatched_pos, memory_order_relaxed), pos = begin;
     log_reader_forget(&dispatch->reader);
+    dispatch->topic = NULL; /* a failed try before this one may have left it, and it may be gone */
     while (pos < until && pos - begin < most) {
         struct record record;
         int kind = next_record(dispatch, pos, until, data, data_pos, size, &record);
@@ -197,7 +201,7 @@ int dispatch_count_offsets(struct dispatch *dispatch, int64_t pos, int64_t until
         int r = kind == RECORD_MESSAGE ? queue_of(dispatch, &record, &queue) : 0;
         if (r < 0)
             return r;
-        if (kind == RECORD_MESSAGE && queue->next_offset <= record.queue_offset)
+        if (kind == RECORD_MESSAGE && r == 0 && queue->next_offset <= record.queue_offset)
             queue->next_offset = record.queue_offset + 1;
         pos += record.size;
     }

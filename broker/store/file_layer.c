@@ -145,6 +145,12 @@ int file_layer_unlink(const char *path)
     return end(unlink(path) < 0 ? -errno : 0);
 }
 
+int file_layer_rmdir(const char *path)
+{
+    begin(FILE_UNLINK);
+    return end(rmdir(path) < 0 ? -errno : 0);
+}
+
 int file_layer_mkdir(const char *path)
 {
     begin(FILE_MKDIR);

@@ -38,6 +38,7 @@ int file_layer_ftruncate(int fd, int64_t size);
 int file_layer_zero(int fd, int64_t pos, int64_t size);
 int file_layer_rename(const char *from, const char *to);
 int file_layer_unlink(const char *path);
+int file_layer_rmdir(const char *path); /* counted as unlink */
 /* 0 also if it is there already. */
 int file_layer_mkdir(const char *path);
 /* Makes names in the folder last. */

@@ -3,18 +3,23 @@
 #include "groups.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "catalogue.h"
+#include "codes.h"
 #include "config_files.h"
 #include "msg/msg.h"
+#include "offsets.h"
 
 enum {
     GROUP_NAME_MAX = MSG_TOPIC_MAX - 7, /* %RETRY%group must be a topic name */
-    GROUP_EXTRA_MAX = 32 * 1024,
+    GROUP_EXTRA_MAX = MSG_EXTRA_MAX,
+    FORBIDDEN_READ = 4, /* Apache's bit: 1 << INDEX_PERM_READ */
 };
 
 struct groups {
@@ -140,15 +145,20 @@ static void write_record(struct groups *groups, struct image *image, const struc
     image_end(image, &c);
 }
 
+static void write_version(struct groups *groups, struct image *image)
+{
+    struct cursor c = image_begin(image, IMAGE_GROUPS_VERSION);
+    data_version_put(&c, &groups->version);
+    cursor_put_string(&c, bytes_of(groups_forbidden(groups)));
+    image_end(image, &c);
+}
+
 void groups_write_image(struct groups *groups, struct image *image)
 {
     struct group *group, *next;
     HASH_ITER(hh, groups->by_name, group, next)
     write_record(groups, image, group);
-    struct cursor c = image_begin(image, IMAGE_GROUPS_VERSION);
-    data_version_put(&c, &groups->version);
-    cursor_put_string(&c, bytes_of(groups_forbidden(groups)));
-    image_end(image, &c);
+    write_version(groups, image);
 }
 
 /* Everything of `wish` but its name, which the entry keeps. */
@@ -202,11 +212,38 @@ static int apply_put(struct groups *groups, struct cursor *c)
     return 0;
 }
 
+static void remove_group(struct groups *groups, struct bytes name)
+{
+    struct group *group = groups_find(groups, name);
+    if (!group)
+        return;
+    HASH_DEL(groups->by_name, group);
+    free(group->name);
+    free(group->extra);
+    free(group);
+}
+
+static int apply_drop(struct store *store, struct cursor *c)
+{
+    struct data_version version = data_version_get(c);
+    bool clean_offsets = cursor_get_u8(c);
+    struct bytes name = cursor_get_string(c);
+    if (c->bad || name.size == 0)
+        return -EBADMSG;
+    remove_group(store->groups, name);
+    if (clean_offsets)
+        offsets_forget_group(store->offsets, name);
+    store->groups->version = version;
+    return 0;
+}
+
 int groups_apply_image(struct store *store, enum image_type type, struct bytes payload)
 {
     struct cursor c = cursor_over(payload.data, payload.size);
     if (type == IMAGE_GROUP_PUT)
         return apply_put(store->groups, &c);
+    if (type == IMAGE_GROUP_DROP)
+        return apply_drop(store, &c);
     if (type != IMAGE_GROUPS_VERSION)
         return -EBADMSG;
     store->groups->version = data_version_get(&c);
@@ -274,4 +311,158 @@ int groups_make_system(struct store *store)
         if (!groups_ensure(store, bytes_of(system_groups[i])))
             return -ENOSPC;
     return 0;
+}
+
+/* Administration. */
+
+static int32_t refused(int r, const char **ret_remark)
+{
+    *ret_remark = r == -EINVAL ? "the group's name is empty, too long or has other characters than %|a-zA-Z0-9_-, or its "
+                                 "further settings are too long"
+                               : "no room for more groups";
+    return r == -EINVAL ? CODE_INVALID_PARAMETER : CODE_SYSTEM_ERROR;
+}
+
+static int32_t auto_create(struct store *store, struct bytes name, const char **ret_remark)
+{
+    if (groups_ensure(store, name))
+        return CODE_SUCCESS;
+    *ret_remark = "the consumer group does not exist and may not be made";
+    return CODE_SUBSCRIPTION_GROUP_NOT_EXIST;
+}
+
+int32_t groups_admin_put(struct store *store, const struct msg_group_put *put, struct bytes name, struct bytes extra,
+                         const char **ret_remark)
+{
+    *ret_remark = "";
+    if (put->flags & MSG_GROUP_AUTO)
+        return auto_create(store, name, ret_remark);
+    PN_FREE char *name_text = strndup((const char *)name.data, name.size);
+    PN_FREE char *extra_text = strndup((const char *)extra.data, extra.size);
+    pn_assert(name_text && extra_text);
+    if (strlen(name_text) != name.size || strlen(extra_text) != extra.size)
+        return refused(-EINVAL, ret_remark);
+    struct group wish = {
+        .name = name_text,
+        .broker_id = put->broker_id,
+        .which_broker_when_slow = put->which_broker_when_slow,
+        .retry_max_times = put->retry_max_times,
+        .retry_queues = put->retry_queues,
+        .sys_flag = put->group_sys_flag,
+        .consume_timeout_minutes = put->consume_timeout_minutes,
+        .consume_enable = put->consume_enable,
+        .from_min_enable = put->consume_from_min_enable,
+        .broadcast_enable = put->consume_broadcast_enable,
+        .orderly = put->consume_orderly,
+        .notify_members_changed = put->notify_members_changed,
+        .extra = extra_text,
+    };
+    struct group *group;
+    int r = groups_put(store, &wish, &group);
+    return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
+}
+
+static void json_decref_p(json_t **json)
+{
+    json_decref(*json);
+}
+
+static json_t *forbidden_table(const struct groups *groups)
+{
+    json_t *table = *groups_forbidden(groups) ? json_loads(groups_forbidden(groups), 0, NULL) : json_object();
+    if (json_is_object(table))
+        return table;
+    json_decref(table);
+    return json_object();
+}
+
+void groups_each_forbidden(struct groups *groups, void (*visit)(const char *group, const char *json, void *context),
+                           void *context)
+{
+    if (!groups->forbidden)
+        return;
+    PN_CLEANUP(json_decref_p) json_t *table = forbidden_table(groups);
+    const char *group;
+    json_t *topics;
+    json_object_foreach(table, group, topics)
+    {
+        PN_FREE char *text = json_is_object(topics) ? json_dumps(topics, JSON_COMPACT) : NULL;
+        if (text)
+            visit(group, text, context);
+    }
+}
+
+/* The table after a change, in memory, image and catalogue. -ENOSPC. */
+static int put_forbidden(struct store *store, json_t *table, const char *group)
+{
+    PN_FREE char *text = json_object_size(table) ? json_dumps(table, JSON_COMPACT) : strdup("");
+    pn_assert(text);
+    size_t size = strlen(text);
+    if (size > GROUP_EXTRA_MAX || image_make_room(store->image, 1, size + 64) < 0)
+        return -ENOSPC;
+    groups_set_forbidden(store->groups, text, size);
+    data_version_next(&store->groups->version);
+    write_version(store->groups, store->image);
+    PN_FREE char *topics = json_dumps(json_object_get(table, group), JSON_COMPACT);
+    catalogue_forbidden(store, group, topics ? topics : "");
+    config_files_changed(store, CONFIG_FILE_GROUPS);
+    return 0;
+}
+
+int32_t groups_forbid(struct store *store, struct bytes name, struct bytes topic, bool forbidden,
+                      const char **ret_remark)
+{
+    *ret_remark = "";
+    PN_FREE char *group = strndup((const char *)name.data, name.size);
+    PN_FREE char *topic_name = strndup((const char *)topic.data, topic.size);
+    pn_assert(group && topic_name);
+    PN_CLEANUP(json_decref_p) json_t *table = forbidden_table(store->groups);
+    json_t *topics = json_object_get(table, group);
+    int64_t bits = json_integer_value(json_object_get(topics, topic_name));
+    int64_t wanted = forbidden ? bits | FORBIDDEN_READ : bits & ~FORBIDDEN_READ;
+    if (wanted == bits)
+        return CODE_SUCCESS;
+    if (!json_is_object(topics)) {
+        topics = json_object();
+        if (json_object_set_new(table, group, topics) < 0)
+            return refused(-EINVAL, ret_remark);
+    }
+    if (wanted && json_object_set_new(topics, topic_name, json_integer(wanted)) < 0)
+        return refused(-EINVAL, ret_remark);
+    if (!wanted)
+        json_object_del(topics, topic_name);
+    if (json_object_size(topics) == 0)
+        json_object_del(table, group);
+    int r = put_forbidden(store, table, group);
+    return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
+}
+
+int32_t groups_admin_drop(struct store *store, struct bytes name, bool clean_offsets, const char **ret_remark)
+{
+    *ret_remark = "";
+    PN_FREE char *text = strndup((const char *)name.data, name.size);
+    pn_assert(text);
+    PN_CLEANUP(json_decref_p) json_t *table = forbidden_table(store->groups);
+    int r = json_object_del(table, text) == 0 ? put_forbidden(store, table, text) : 0;
+    if (r == 0)
+        r = image_make_room(store->image, 1, name.size + 64);
+    if (r < 0)
+        return refused(r, ret_remark);
+    bool is_known = groups_find(store->groups, name);
+    if (is_known)
+        data_version_next(&store->groups->version);
+    if (clean_offsets)
+        offsets_forget_group(store->offsets, name);
+    remove_group(store->groups, name);
+    struct cursor c = image_begin(store->image, IMAGE_GROUP_DROP);
+    data_version_put(&c, &store->groups->version);
+    cursor_put_u8(&c, clean_offsets);
+    cursor_put_string(&c, name);
+    image_end(store->image, &c);
+    if (is_known)
+        catalogue_group_drop(store, text);
+    config_files_changed(store, CONFIG_FILE_GROUPS);
+    if (clean_offsets)
+        config_files_changed(store, CONFIG_FILE_OFFSETS);
+    return CODE_SUCCESS;
 }

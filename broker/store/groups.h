@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "data_version.h"
 #include "image.h"
+#include "msg/msg.h"
 #include "store.h"
 
 struct group {
@@ -32,6 +33,17 @@ bool groups_name_valid(struct bytes name);
 struct group *groups_ensure(struct store *store, struct bytes name);
 /* Creates or changes as `wish` says (its name and extra are copied) and tells everybody. -ENOSPC, -EINVAL. */
 int groups_put(struct store *store, const struct group *wish, struct group **ret_group);
+/* MSG_GROUP_PUT: the rules of UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. Response codes. */
+int32_t groups_admin_put(struct store *store, const struct msg_group_put *put, struct bytes name, struct bytes extra,
+                         const char **ret_remark);
+/* Its configuration and what it may not read; with clean_offsets its offsets too. Members stay, and the next heartbeat
+ * makes it anew, as with Apache. */
+int32_t groups_admin_drop(struct store *store, struct bytes name, bool clean_offsets, const char **ret_remark);
+int32_t groups_forbid(struct store *store, struct bytes name, struct bytes topic, bool forbidden,
+                      const char **ret_remark);
+/* For each group that may not read something: the JSON object of its topics. */
+void groups_each_forbidden(struct groups *groups, void (*visit)(const char *group, const char *json, void *context),
+                           void *context);
 struct group groups_default(char *name);
 
 int groups_make_system(struct store *store);

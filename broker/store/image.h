@@ -63,6 +63,8 @@ enum image_type {
     IMAGE_OFFSETS_VERSION, /* offsets.c */
     IMAGE_LOCK,            /* queue_locks.c: taken or renewed */
     IMAGE_UNLOCK,          /* queue_locks.c */
+    IMAGE_RESET,           /* offsets.c: an offset and its reset mark */
+    IMAGE_RESET_SEEN,      /* offsets.c: the mark is gone */
 };
 
 struct image;

@@ -383,6 +383,10 @@ static bool update_member(struct member *member, const struct msg_member_put *pu
     member->from_where = put->from_where;
     member->language = put->language;
     member->version = put->version;
+    /* Of the connection, so it never changes alone. */
+    member->is_ipv6 = put->is_ipv6;
+    member->port = put->port;
+    memcpy(member->ip, put->ip, sizeof member->ip);
     return true;
 }
 

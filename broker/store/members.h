@@ -24,6 +24,9 @@ struct member {
     char *client_id;
     bool is_producer;
     uint8_t consume_type, message_model, from_where, language;
+    bool is_ipv6;
+    uint16_t port;
+    uint8_t ip[16];
     int32_t version;
     struct subscription *subscriptions; /* sorted by topic, each topic once */
     unsigned subscription_count;

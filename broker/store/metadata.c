@@ -16,6 +16,7 @@
 #include "catalogue.h"
 #include "codes.h"
 #include "config_files.h"
+#include "consume_queue.h"
 #include "groups.h"
 #include "image.h"
 #include "members.h"
@@ -28,6 +29,7 @@
 enum {
     SWEEP_MS = 10000,
 };
+_Static_assert(MSG_OFFSET_LIST_MAX <= PEER_CONTROL_ANSWER_ROOM / 2, "an answer has room");
 
 struct metadata {
     sd_event_source *sweep_timer;
@@ -59,6 +61,8 @@ static int apply_record(void *context, enum image_type type, struct bytes payloa
         return groups_apply_image(store, type, payload);
     case IMAGE_OFFSET:
     case IMAGE_OFFSETS_VERSION:
+    case IMAGE_RESET:
+    case IMAGE_RESET_SEEN:
         return offsets_apply_image(store, type, payload);
     case IMAGE_LOCK:
     case IMAGE_UNLOCK:
@@ -360,6 +364,109 @@ static void take_topic_put(const struct request *request)
     answer(request, put.token, code, 0, remark);
 }
 
+static struct msg_admin admin_of(const struct request *request, struct cursor *ret_strings)
+{
+    struct msg_admin admin;
+    memcpy(&admin, request->payload, sizeof admin);
+    *ret_strings = strings_behind(request, sizeof admin);
+    return admin;
+}
+
+static void take_topic_drop(const struct request *request)
+{
+    struct cursor c;
+    struct msg_admin admin = admin_of(request, &c);
+    const char *remark;
+    int32_t code = topics_admin_drop(request->store, cursor_get_string(&c), &remark);
+    answer(request, admin.token, code, 0, remark);
+}
+
+static void take_group_put(const struct request *request)
+{
+    struct msg_group_put put;
+    memcpy(&put, request->payload, sizeof put);
+    struct cursor c = strings_behind(request, sizeof put);
+    struct bytes name = cursor_get_string(&c), extra = cursor_get_string(&c);
+    const char *remark;
+    int32_t code = groups_admin_put(request->store, &put, name, extra, &remark);
+    answer(request, put.token, code, 0, remark);
+}
+
+static void take_group_drop(const struct request *request)
+{
+    struct cursor c;
+    struct msg_admin admin = admin_of(request, &c);
+    const char *remark;
+    int32_t code =
+        groups_admin_drop(request->store, cursor_get_string(&c), admin.flags & MSG_ADMIN_CLEAN_OFFSETS, &remark);
+    answer(request, admin.token, code, 0, remark);
+}
+
+static void take_group_forbid(const struct request *request)
+{
+    struct cursor c;
+    struct msg_admin admin = admin_of(request, &c);
+    struct bytes group = cursor_get_string(&c), topic = cursor_get_string(&c);
+    const char *remark;
+    int32_t code = groups_forbid(request->store, group, topic, admin.flags & MSG_ADMIN_FORBIDDEN, &remark);
+    answer(request, admin.token, code, 0, remark);
+}
+
+static void take_offset_reset(const struct request *request, bool is_seen)
+{
+    struct msg_offset offset;
+    memcpy(&offset, request->payload, sizeof offset);
+    struct cursor c = strings_behind(request, sizeof offset);
+    struct bytes group = cursor_get_string(&c), topic = cursor_get_string(&c);
+    const char *remark = "";
+    int32_t code = CODE_SUCCESS;
+    if (is_seen)
+        offsets_reset_seen(request->store, group, topic, offset.queue_id, offset.offset);
+    else
+        code = offsets_reset(request->store, group, topic, offset.queue_id, offset.offset, &remark);
+    answer(request, offset.token, code, 0, remark);
+}
+
+static void take_offset_clone(const struct request *request)
+{
+    struct cursor c;
+    struct msg_admin admin = admin_of(request, &c);
+    struct bytes from = cursor_get_string(&c), to = cursor_get_string(&c), topic = cursor_get_string(&c);
+    const char *remark;
+    int32_t code = offsets_clone(request->store, from, to, topic, &remark);
+    answer(request, admin.token, code, 0, remark);
+}
+
+static void take_offset_list(const struct request *request)
+{
+    struct msg_offset_list list;
+    memcpy(&list, request->payload, sizeof list);
+    struct cursor c = strings_behind(request, sizeof list);
+    struct bytes group = cursor_get_string(&c), topic = cursor_get_string(&c), after = cursor_get_string(&c);
+    if (!list.token)
+        return;
+    uint8_t payload[MSG_OFFSET_LIST_MAX];
+    size_t size = offsets_list(request->store, &list, group, topic, after, payload);
+    struct msg_offset_list_answer *out =
+        ring_reserve(&request->peer->control_out, MSG_OFFSET_LIST_ANSWER, 0, size, NULL);
+    pn_assert(out); /* the turn takes a request only while there is room for its answer */
+    memcpy(out, payload, size);
+    out->token = list.token;
+    out->request_pos = request->pos;
+}
+
+static void take_clean(const struct request *request)
+{
+    struct cursor c;
+    struct msg_admin admin = admin_of(request, &c);
+    int r = 0;
+    if (admin.flags & MSG_ADMIN_UNUSED_QUEUES)
+        r = consume_queues_clean_unused(request->store);
+    if (r == 0 && admin.flags & MSG_ADMIN_EXPIRED_QUEUES)
+        r = consume_queues_clean_expired(request->store);
+    answer(request, admin.token, r < 0 ? CODE_SYSTEM_ERROR : CODE_SUCCESS, 0, r < 0 ? strerror(-r) : "");
+}
+
 void metadata_take(struct store *store, struct peer *peer, const struct ring_view *view)
 {
     struct request request = {store, peer, view->payload, view->payload_size, view->record.pos};
@@ -388,6 +495,31 @@ void metadata_take(struct store *store, struct peer *peer, const struct ring_vie
         break;
     case MSG_TOPIC_PUT:
         take_topic_put(&request);
+        break;
+    case MSG_TOPIC_DROP:
+        take_topic_drop(&request);
+        break;
+    case MSG_GROUP_PUT:
+        take_group_put(&request);
+        break;
+    case MSG_GROUP_DROP:
+        take_group_drop(&request);
+        break;
+    case MSG_GROUP_FORBID:
+        take_group_forbid(&request);
+        break;
+    case MSG_OFFSET_LIST:
+        take_offset_list(&request);
+        break;
+    case MSG_OFFSET_RESET:
+    case MSG_OFFSET_RESET_SEEN:
+        take_offset_reset(&request, view->record.kind == MSG_OFFSET_RESET_SEEN);
+        break;
+    case MSG_OFFSET_CLONE:
+        take_offset_clone(&request);
+        break;
+    case MSG_CLEAN:
+        take_clean(&request);
         break;
     default:
         PANIC("%s: record of kind %u came to the metadata half", peer->name, view->record.kind);

@@ -9,6 +9,7 @@
 
 #include "base/panic.h"
 #include "codes.h"
+#include "catalogue.h"
 #include "config_files.h"
 #include "groups.h"
 #include "shm/board.h"
@@ -17,10 +18,12 @@
 enum {
     KEY_MAX = MSG_TOPIC_MAX + 1 + MSG_GROUP_MAX,
     COMMITS_PER_VERSION = 500, /* Apache's consumerOffsetUpdateVersionStep */
+    LIST_VISITS = 2000,        /* entries that one answer looks at: well under a millisecond */
 };
 
 struct queue_offset {
     int32_t queue_id;
+    bool is_reset; /* marked: no pull has seen it yet */
     int64_t offset;
 };
 
@@ -35,12 +38,23 @@ struct offsets {
     struct entry *by_key;
     struct data_version version;
     unsigned commits;
+    unsigned resets; /* marks */
 };
 
 int offsets_new(struct offsets **ret_offsets)
 {
     *ret_offsets = calloc(1, sizeof **ret_offsets);
     return *ret_offsets ? 0 : -ENOMEM;
+}
+
+static void entry_free(struct offsets *offsets, struct entry *entry)
+{
+    HASH_DEL(offsets->by_key, entry);
+    for (unsigned i = 0; i < entry->count; i++)
+        offsets->resets -= entry->queues[i].is_reset;
+    free(entry->key);
+    free(entry->queues);
+    free(entry);
 }
 
 void offsets_free(struct offsets *offsets)
@@ -50,10 +64,7 @@ void offsets_free(struct offsets *offsets)
     struct entry *entry, *next;
     HASH_ITER(hh, offsets->by_key, entry, next)
     {
-        HASH_DEL(offsets->by_key, entry);
-        free(entry->key);
-        free(entry->queues);
-        free(entry);
+        entry_free(offsets, entry);
     }
     free(offsets);
 }
@@ -129,7 +140,7 @@ void offsets_set(struct offsets *offsets, struct bytes topic_at_group, int32_t q
     }
     unsigned place = place_of(entry, queue_id);
     memmove(&entry->queues[place + 1], &entry->queues[place], (entry->count - place) * sizeof *entry->queues);
-    entry->queues[place] = (struct queue_offset){queue_id, offset};
+    entry->queues[place] = (struct queue_offset){.queue_id = queue_id, .offset = offset};
     entry->count++;
 }
 
@@ -147,11 +158,80 @@ void offsets_each(struct offsets *offsets,
     }
 }
 
+/* By topic or group. Whole walks: an administrator's request is rare, and 100,000 entries take some milliseconds. */
+
+static struct bytes key_topic(const struct entry *entry)
+{
+    const char *at = strchr(entry->key, '@');
+    pn_assert(at);
+    return (struct bytes){(const uint8_t *)entry->key, (size_t)(at - entry->key)};
+}
+
+static struct bytes key_group(const struct entry *entry)
+{
+    return bytes_of(strchr(entry->key, '@') + 1);
+}
+
+void offsets_forget_topic(struct offsets *offsets, struct bytes topic)
+{
+    struct entry *entry, *next;
+    HASH_ITER(hh, offsets->by_key, entry, next)
+    {
+        if (bytes_equal(key_topic(entry), topic))
+            entry_free(offsets, entry);
+    }
+}
+
+void offsets_forget_group(struct offsets *offsets, struct bytes group)
+{
+    struct entry *entry, *next;
+    HASH_ITER(hh, offsets->by_key, entry, next)
+    {
+        if (bytes_equal(key_group(entry), group))
+            entry_free(offsets, entry);
+    }
+}
+
+void offsets_each_group(struct offsets *offsets, struct bytes topic, void (*visit)(const char *group, void *context),
+                        void *context)
+{
+    struct entry *entry, *next;
+    HASH_ITER(hh, offsets->by_key, entry, next)
+    {
+        if (bytes_equal(key_topic(entry), topic))
+            visit(strchr(entry->key, '@') + 1, context);
+    }
+}
+
+void offsets_each_reset(struct offsets *offsets,
+                        void (*visit)(const char *topic_at_group, int32_t queue_id, int64_t offset, void *context),
+                        void *context)
+{
+    struct entry *entry, *next;
+    if (offsets->resets == 0)
+        return;
+    HASH_ITER(hh, offsets->by_key, entry, next)
+    {
+        for (unsigned i = 0; i < entry->count; i++)
+            if (entry->queues[i].is_reset)
+                visit(entry->key, entry->queues[i].queue_id, entry->queues[i].offset, context);
+    }
+}
+
+static void set_mark(struct offsets *offsets, struct bytes key, int32_t queue_id, bool is_reset)
+{
+    struct queue_offset *queue = find_queue(find_entry(offsets, key), queue_id);
+    if (!queue || queue->is_reset == is_reset)
+        return;
+    queue->is_reset = is_reset;
+    offsets->resets += is_reset ? 1 : -1u;
+}
+
 /* Image. */
 
-static void write_record(struct image *image, struct bytes key, int32_t queue_id, int64_t offset)
+static void write_record(struct image *image, enum image_type type, struct bytes key, int32_t queue_id, int64_t offset)
 {
-    struct cursor c = image_begin(image, IMAGE_OFFSET);
+    struct cursor c = image_begin(image, type);
     cursor_put_i64(&c, offset);
     cursor_put_i32(&c, queue_id);
     cursor_put_string(&c, key);
@@ -170,7 +250,8 @@ void offsets_write_image(struct offsets *offsets, struct image *image)
     struct entry *entry, *next;
     HASH_ITER(hh, offsets->by_key, entry, next)
     for (unsigned i = 0; i < entry->count; i++)
-        write_record(image, bytes_of(entry->key), entry->queues[i].queue_id, entry->queues[i].offset);
+        write_record(image, entry->queues[i].is_reset ? IMAGE_RESET : IMAGE_OFFSET, bytes_of(entry->key),
+                    entry->queues[i].queue_id, entry->queues[i].offset);
     write_version(offsets, image);
 }
 
@@ -181,14 +262,17 @@ int offsets_apply_image(struct store *store, enum image_type type, struct bytes 
         store->offsets->version = data_version_get(&c);
         return c.bad ? -EBADMSG : 0;
     }
-    if (type != IMAGE_OFFSET)
+    if (type != IMAGE_OFFSET && type != IMAGE_RESET && type != IMAGE_RESET_SEEN)
         return -EBADMSG;
     int64_t offset = cursor_get_i64(&c);
     int32_t queue_id = cursor_get_i32(&c);
     struct bytes key = cursor_get_string(&c);
-    if (c.bad || key.size == 0 || memchr(key.data, 0, key.size))
+    if (c.bad || key.size == 0 || memchr(key.data, 0, key.size) || !memchr(key.data, '@', key.size))
         return -EBADMSG;
-    offsets_set(store->offsets, key, queue_id, offset);
+    if (type != IMAGE_RESET_SEEN)
+        offsets_set(store->offsets, key, queue_id, offset);
+    if (type != IMAGE_OFFSET)
+        set_mark(store->offsets, key, queue_id, type == IMAGE_RESET);
     return 0;
 }
 
@@ -214,6 +298,10 @@ int32_t offsets_commit(struct store *store, struct bytes group, struct bytes top
     uint8_t buffer[KEY_MAX];
     struct bytes key = make_key(buffer, topic, group);
     const struct queue_offset *queue = find_queue(find_entry(offsets, key), queue_id);
+    if (queue && queue->is_reset) {
+        *ret_remark = "the offset was reset, and the group has not begun there yet";
+        return CODE_SUCCESS;
+    }
     if (queue && queue->offset == offset)
         return CODE_SUCCESS;
     if (key.size == 0 || image_make_room(store->image, 2, key.size + 64) < 0) {
@@ -225,7 +313,7 @@ int32_t offsets_commit(struct store *store, struct bytes group, struct bytes top
         data_version_next(&offsets->version);
         write_version(offsets, store->image);
     }
-    write_record(store->image, key, queue_id, offset);
+    write_record(store->image, IMAGE_OFFSET, key, queue_id, offset);
     board_add(store->board, COUNTER_OFFSETS_COMMITTED, 1);
     config_files_changed(store, CONFIG_FILE_OFFSETS);
     return CODE_SUCCESS;
@@ -274,7 +362,9 @@ static int64_t clamp_one(const char *topic_at_group, int32_t queue_id, int64_t o
     int64_t max_offset = atomic_load_explicit(&slot->max_offset, memory_order_relaxed);
     if (offset <= max_offset || image_make_room(store->image, 1, strlen(topic_at_group) + 64) < 0)
         return offset;
-    write_record(store->image, bytes_of(topic_at_group), queue_id, max_offset);
+    struct bytes key = bytes_of(topic_at_group);
+    const struct queue_offset *queue = find_queue(find_entry(store->offsets, key), queue_id);
+    write_record(store->image, queue && queue->is_reset ? IMAGE_RESET : IMAGE_OFFSET, key, queue_id, max_offset);
     config_files_changed(store, CONFIG_FILE_OFFSETS);
     return max_offset;
 }
@@ -282,4 +372,162 @@ static int64_t clamp_one(const char *topic_at_group, int32_t queue_id, int64_t o
 void offsets_clamp(struct store *store)
 {
     offsets_each(store->offsets, clamp_one, store);
+}
+
+/* Administration. */
+
+int32_t offsets_reset(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
+                      const char **ret_remark)
+{
+    const struct topic *known = topics_find(store->topics, topic);
+    *ret_remark = "";
+    if (!known) {
+        *ret_remark = "the topic does not exist";
+        return CODE_TOPIC_NOT_EXIST;
+    }
+    if (!groups_find(store->groups, group)) {
+        *ret_remark = "the consumer group does not exist";
+        return CODE_SUBSCRIPTION_GROUP_NOT_EXIST;
+    }
+    if (queue_id < 0 || (uint32_t)queue_id >= known->slot_count || offset < 0) {
+        *ret_remark = "the topic has no such queue, or the offset is negative";
+        return CODE_SYSTEM_ERROR;
+    }
+    uint8_t buffer[KEY_MAX];
+    struct bytes key = make_key(buffer, topic, group);
+    if (key.size == 0 || image_make_room(store->image, 1, key.size + 64) < 0) {
+        *ret_remark = "no room for more offsets";
+        return CODE_SYSTEM_ERROR;
+    }
+    offsets_set(store->offsets, key, queue_id, offset);
+    set_mark(store->offsets, key, queue_id, true);
+    write_record(store->image, IMAGE_RESET, key, queue_id, offset);
+    catalogue_reset(store, group, topic, queue_id, offset, false);
+    config_files_changed(store, CONFIG_FILE_OFFSETS);
+    return CODE_SUCCESS;
+}
+
+void offsets_reset_seen(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset)
+{
+    uint8_t buffer[KEY_MAX];
+    struct bytes key = make_key(buffer, topic, group);
+    const struct queue_offset *queue = find_queue(find_entry(store->offsets, key), queue_id);
+    /* Another number: reset again meanwhile, and that one has not been seen. */
+    if (!queue || !queue->is_reset || queue->offset != offset)
+        return;
+    if (image_make_room(store->image, 1, key.size + 64) < 0)
+        return; /* the mark stays, and the next pull is sent there once more */
+    set_mark(store->offsets, key, queue_id, false);
+    write_record(store->image, IMAGE_RESET_SEEN, key, queue_id, offset);
+    catalogue_reset(store, group, topic, queue_id, offset, true);
+}
+
+static bool clone_one(struct store *store, const struct entry *from, struct bytes to)
+{
+    uint8_t buffer[KEY_MAX];
+    struct bytes key = make_key(buffer, key_topic(from), to);
+    if (key.size == 0 || image_make_room(store->image, from->count, from->count * (key.size + 64)) < 0)
+        return false;
+    for (unsigned i = 0; i < from->count; i++) {
+        const struct queue_offset *queue = &from->queues[i];
+        offsets_set(store->offsets, key, queue->queue_id, queue->offset);
+        set_mark(store->offsets, key, queue->queue_id, false);
+        write_record(store->image, IMAGE_OFFSET, key, queue->queue_id, queue->offset);
+    }
+    return true;
+}
+
+int32_t offsets_clone(struct store *store, struct bytes from, struct bytes to, struct bytes topic,
+                      const char **ret_remark)
+{
+    struct entry *entry, *next;
+    bool done = true;
+    *ret_remark = "";
+    if (bytes_equal(from, to))
+        return CODE_SUCCESS;
+    HASH_ITER(hh, store->offsets->by_key, entry, next)
+    {
+        bool wanted = bytes_equal(key_group(entry), from) &&
+                      (topic.size == 0 || bytes_equal(key_topic(entry), topic)) &&
+                      topics_find(store->topics, key_topic(entry));
+        if (wanted)
+            done &= clone_one(store, entry, to);
+    }
+    config_files_changed(store, CONFIG_FILE_OFFSETS);
+    if (!done)
+        *ret_remark = "no room for more offsets";
+    return done ? CODE_SUCCESS : CODE_SYSTEM_ERROR;
+}
+
+/* Where a walk over the entries stands: behind the queue of this key; −1: behind all of it. */
+struct place {
+    struct bytes key;
+    int32_t queue_id;
+};
+
+/* Adds the entry's queues from `first` on; false if not all had room. `place` moves behind what was added. */
+static bool list_queues(struct cursor *c, const struct entry *entry, unsigned first, uint32_t *count,
+                        struct place *place)
+{
+    enum { QUEUE_SIZE = sizeof(int32_t) + sizeof(int64_t) };
+    size_t head = 2 + strlen(entry->key) + sizeof(uint32_t), room = (size_t)(c->end - c->pos);
+    unsigned fit = room < head ? 0 : (unsigned)((room - head) / QUEUE_SIZE);
+    unsigned left = entry->count - first, told = left < fit ? left : fit;
+    if (told > 0) {
+        cursor_put_string(c, bytes_of(entry->key));
+        cursor_put_u32(c, told);
+        for (unsigned i = first; i < first + told; i++) {
+            cursor_put_i32(c, entry->queues[i].queue_id);
+            cursor_put_i64(c, entry->queues[i].offset);
+        }
+        (*count)++;
+        *place = (struct place){bytes_of(entry->key), entry->queues[first + told - 1].queue_id};
+    }
+    if (told == left)
+        *place = (struct place){bytes_of(entry->key), -1};
+    return told == left;
+}
+
+static bool is_wanted(const struct entry *entry, struct bytes group, struct bytes topic)
+{
+    return (group.size == 0 || bytes_equal(key_group(entry), group)) &&
+           (topic.size == 0 || bytes_equal(key_topic(entry), topic));
+}
+
+size_t offsets_list(struct store *store, const struct msg_offset_list *list, struct bytes group, struct bytes topic,
+                    struct bytes after, uint8_t *payload)
+{
+    struct offsets *offsets = store->offsets;
+    struct msg_offset_list_answer answer = {.version = {offsets->version.state_version, offsets->version.timestamp_ms,
+                                                        offsets->version.counter}};
+    uint8_t buffer[KEY_MAX];
+    bool is_one = group.size && topic.size;
+    struct entry *entry = is_one ? find_entry(offsets, make_key(buffer, topic, group)) : offsets->by_key;
+    struct place place = {{NULL, 0}, -1};
+    unsigned first = 0;
+    if (after.size) {
+        entry = find_entry(offsets, after);
+        answer.start_over = answer.more = !entry;
+        place = (struct place){after, list->after_queue};
+        if (entry && place.queue_id < 0)
+            entry = is_one ? NULL : entry->hh.next;
+        else if (entry)
+            first = place_of(entry, place.queue_id + 1);
+    }
+    struct cursor c = cursor_over(payload, MSG_OFFSET_LIST_MAX - 2 - KEY_MAX);
+    cursor_take(&c, sizeof answer);
+    for (unsigned i = 0; entry && i < LIST_VISITS; i++, first = 0) {
+        if (!is_wanted(entry, group, topic))
+            place = (struct place){bytes_of(entry->key), -1};
+        else if (!list_queues(&c, entry, first, &answer.count, &place))
+            break;
+        entry = is_one ? NULL : entry->hh.next;
+    }
+    answer.more |= entry != NULL;
+    answer.after_queue = place.queue_id;
+    c.end = payload + MSG_OFFSET_LIST_MAX;
+    cursor_put_string(&c, answer.more && !answer.start_over ? place.key : (struct bytes){NULL, 0});
+    pn_assert(!c.bad);
+    memcpy(payload, &answer, sizeof answer);
+    return (size_t)(c.pos - payload);
 }

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "data_version.h"
 #include "image.h"
+#include "msg/msg.h"
 #include "store.h"
 
 int offsets_new(struct offsets **ret_offsets);
@@ -31,6 +32,30 @@ void offsets_set(struct offsets *offsets, struct bytes topic_at_group, int32_t q
 void offsets_each(struct offsets *offsets,
                   int64_t (*visit)(const char *topic_at_group, int32_t queue_id, int64_t offset, void *context),
                   void *context);
+
+/* In memory only; the topic's or group's image record says it. */
+void offsets_forget_topic(struct offsets *offsets, struct bytes topic);
+void offsets_forget_group(struct offsets *offsets, struct bytes group);
+/* Groups that have offsets of the topic; the callback changes nothing here. */
+void offsets_each_group(struct offsets *offsets, struct bytes topic,
+                        void (*visit)(const char *group, void *context), void *context);
+
+/* Server-side reset: the offset is stored and marked. While the mark is there, commits are passed over; it goes when a
+ * pull was answered with it. A response code. */
+int32_t offsets_reset(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
+                      const char **ret_remark);
+void offsets_reset_seen(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset);
+/* For each mark. */
+void offsets_each_reset(struct offsets *offsets,
+                        void (*visit)(const char *topic_at_group, int32_t queue_id, int64_t offset, void *context),
+                        void *context);
+/* `to` gets what `from` has of the topic ("": of every topic that is there). A response code. */
+int32_t offsets_clone(struct store *store, struct bytes from, struct bytes to, struct bytes topic,
+                      const char **ret_remark);
+/* MSG_OFFSET_LIST: the whole payload of its answer but token and position, in `payload` (MSG_OFFSET_LIST_MAX bytes, its
+ * size is returned). It looks at a bounded number of entries; the asker comes again. */
+size_t offsets_list(struct store *store, const struct msg_offset_list *list, struct bytes group, struct bytes topic,
+                    struct bytes after, uint8_t *payload);
 
 int offsets_apply_image(struct store *store, enum image_type type, struct bytes payload);
 void offsets_write_image(struct offsets *offsets, struct image *image);

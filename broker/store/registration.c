@@ -158,6 +158,12 @@ void registration_topic(struct store *store, const struct topic *topic)
     send_topics(store->registration, NULL, &one, 1, false);
 }
 
+void registration_topics(struct store *store)
+{
+    if (store->registration)
+        send_whole(store->registration, NULL);
+}
+
 static void on_message(void *context, struct bytes peer, struct bytes message)
 {
     struct name_server *server = context;

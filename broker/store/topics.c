@@ -18,6 +18,7 @@
 #include "catalogue.h"
 #include "codes.h"
 #include "config_files.h"
+#include "offsets.h"
 #include "registration.h"
 #include "topic_attributes.h"
 #include "topic_slots.h"
@@ -27,7 +28,7 @@ enum {
     PERM_WRITE = 2,
     PERM_READ = 4,
     TOPIC_NAME_MAX = 127,        /* 5.3.3's limit for topics that clients name */
-    TOPIC_EXTRA_MAX = 32 * 1024, /* an image record and a cursor string hold it */
+    TOPIC_EXTRA_MAX = MSG_EXTRA_MAX, /* an image record and a cursor string hold it */
     SYS_FLAG_UNIT = 1,
     SYS_FLAG_UNIT_SUB = 2,
 };
@@ -39,8 +40,16 @@ struct topic_entry {
     UT_hash_handle hh;
 };
 
+/* Until every record of it in the log is behind dispatched_pos. */
+struct dropped_topic {
+    char *name;
+    int64_t log_pos; /* its records lie before this */
+    UT_hash_handle hh;
+};
+
 struct topics {
     struct topic_entry *by_name;
+    struct dropped_topic *dropped;
     struct topic_slots *slots;
     struct topic **by_slot; /* QUEUE_TABLE_SLOTS; pages of it that no topic reaches cost nothing */
     uint32_t next_generation;
@@ -62,6 +71,13 @@ int topics_new(struct topics **ret_topics)
     return 0;
 }
 
+static void dropped_free(struct topics *topics, struct dropped_topic *dropped)
+{
+    HASH_DEL(topics->dropped, dropped);
+    free(dropped->name);
+    free(dropped);
+}
+
 static void entry_free(struct topic_entry *entry)
 {
     free(entry->topic.name);
@@ -79,6 +95,9 @@ void topics_free(struct topics *topics)
         HASH_DEL(topics->by_name, entry);
         entry_free(entry);
     }
+    struct dropped_topic *dropped, *next_dropped;
+    HASH_ITER(hh, topics->dropped, dropped, next_dropped)
+    dropped_free(topics, dropped);
     topic_slots_free(topics->slots);
     free(topics->by_slot);
     free(topics);
@@ -166,7 +185,66 @@ bool topics_is_system(struct bytes name)
     return has_prefix(name, "rmq_sys_");
 }
 
+/* Dropped ones. */
+
+static struct dropped_topic *find_dropped(struct topics *topics, struct bytes name)
+{
+    struct dropped_topic *dropped = NULL;
+    if (topics->dropped && name.size > 0)
+        HASH_FIND(hh, topics->dropped, name.data, name.size, dropped);
+    return dropped;
+}
+
+bool topics_was_dropped(struct topics *topics, struct bytes name, int64_t pos)
+{
+    const struct dropped_topic *dropped = find_dropped(topics, name);
+    return dropped && pos < dropped->log_pos;
+}
+
+void topics_each_dropped(struct topics *topics, void (*visit)(const char *name, void *context), void *context)
+{
+    struct dropped_topic *dropped, *next;
+    HASH_ITER(hh, topics->dropped, dropped, next)
+    {
+        if (!topics_find(topics, bytes_of(dropped->name)))
+            visit(dropped->name, context);
+    }
+}
+
+static void remember_dropped(struct topics *topics, struct bytes name, int64_t log_pos)
+{
+    struct dropped_topic *dropped = find_dropped(topics, name);
+    if (!dropped) {
+        dropped = calloc(1, sizeof *dropped);
+        pn_assert(dropped);
+        dropped->name = strndup((const char *)name.data, name.size);
+        pn_assert(dropped->name);
+        HASH_ADD_KEYPTR(hh, topics->dropped, dropped->name, name.size, dropped);
+    }
+    dropped->log_pos = log_pos;
+}
+
+static void forget_dispatched(struct store *store)
+{
+    int64_t dispatched = atomic_load_explicit(&store->queue_table->dispatched_pos, memory_order_relaxed);
+    struct dropped_topic *dropped, *next;
+    HASH_ITER(hh, store->topics->dropped, dropped, next)
+    {
+        if (dropped->log_pos <= dispatched)
+            dropped_free(store->topics, dropped);
+    }
+}
+
 /* Image. */
+
+static void write_drop(struct topics *topics, struct image *image, struct bytes name, int64_t log_pos)
+{
+    struct cursor c = image_begin(image, IMAGE_TOPIC_DROP);
+    data_version_put(&c, &topics->version);
+    cursor_put_i64(&c, log_pos);
+    cursor_put_string(&c, name);
+    image_end(image, &c);
+}
 
 static void write_record(struct topics *topics, struct image *image, const struct topic *topic)
 {
@@ -188,6 +266,10 @@ static void write_record(struct topics *topics, struct image *image, const struc
 
 void topics_write_image(struct topics *topics, struct image *image)
 {
+    /* First, since a drop read back takes a topic and its offsets away: those of the name that are there again follow. */
+    struct dropped_topic *dropped, *next_dropped;
+    HASH_ITER(hh, topics->dropped, dropped, next_dropped)
+    write_drop(topics, image, bytes_of(dropped->name), dropped->log_pos);
     struct topic_entry *entry, *next;
     HASH_ITER(hh, topics->by_name, entry, next)
     write_record(topics, image, &entry->topic);
@@ -243,11 +325,32 @@ static int apply_put(struct topics *topics, struct cursor *c)
     return 0;
 }
 
+static int apply_drop(struct store *store, struct cursor *c)
+{
+    struct topics *topics = store->topics;
+    struct data_version version = data_version_get(c);
+    int64_t log_pos = cursor_get_i64(c);
+    struct bytes name = cursor_get_string(c);
+    if (c->bad || name.size == 0 || name.size > MSG_TOPIC_MAX || memchr(name.data, 0, name.size))
+        return -EBADMSG;
+    struct topic_entry *entry = find_entry(topics, name);
+    if (entry) {
+        HASH_DEL(topics->by_name, entry);
+        entry_free(entry);
+    }
+    offsets_forget_topic(store->offsets, name);
+    remember_dropped(topics, name, log_pos);
+    topics->version = version;
+    return 0;
+}
+
 int topics_apply_image(struct store *store, enum image_type type, struct bytes payload)
 {
     struct cursor c = cursor_over(payload.data, payload.size);
     if (type == IMAGE_TOPIC_PUT)
         return apply_put(store->topics, &c);
+    if (type == IMAGE_TOPIC_DROP)
+        return apply_drop(store, &c);
     if (type != IMAGE_TOPICS_VERSION)
         return -EBADMSG;
     store->topics->version = data_version_get(&c);
@@ -476,6 +579,11 @@ int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, s
         *ret_remark = "the topic's name is that of a system topic";
         return CODE_INVALID_PARAMETER;
     }
+    static const char mixed[] = "+message.type=MIXED";
+    if (attributes.size && memmem(attributes.data, attributes.size, mixed, sizeof mixed - 1)) {
+        *ret_remark = "MIXED message type is not supported.";
+        return CODE_INVALID_PARAMETER;
+    }
     struct topic *topic = topics_find(store->topics, name);
     struct topic_wish wish = {.name = name,
                               .read_queues = put->read_queues,
@@ -492,6 +600,83 @@ int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, s
     wish.extra = extra;
     r = topics_put(store, &wish, &topic);
     free(extra);
+    return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
+}
+
+/* One record takes topic and offsets away, so that a store killed anywhere has both or neither. */
+static int drop(struct store *store, struct topic_entry *entry)
+{
+    struct topics *topics = store->topics;
+    struct bytes name = bytes_of(entry->topic.name);
+    int r = image_make_room(store->image, 1, name.size + 64);
+    if (r < 0)
+        return r;
+    forget_dispatched(store);
+    /* What is in the log already and not in the queues yet must not make the topic anew. */
+    int64_t log_pos = atomic_load_explicit(&store->queue_table->log_written_pos, memory_order_relaxed);
+    remember_dropped(topics, name, log_pos);
+    offsets_forget_topic(store->offsets, name);
+    data_version_next(&topics->version);
+    HASH_DEL(topics->by_name, entry);
+    write_drop(topics, store->image, name, log_pos);
+    if (store->consume_queues)
+        consume_queues_topic_dropped(store, &entry->topic);
+    free_slots(store, entry->topic.slot_base, entry->topic.slot_count);
+    catalogue_topic_drop(store, &entry->topic);
+    registration_topics(store);
+    config_files_changed(store, CONFIG_FILE_TOPICS);
+    config_files_changed(store, CONFIG_FILE_OFFSETS);
+    entry_free(entry);
+    return 0;
+}
+
+struct retry_topics {
+    struct topics *topics;
+    struct bytes topic;
+    struct topic_entry **list;
+    unsigned count;
+};
+
+static void add_retry_topics(const char *group, void *context)
+{
+    struct retry_topics *retry = context;
+    for (const char *mark = "_+"; *mark; mark++) {
+        char name[MSG_TOPIC_MAX + 1];
+        int size = snprintf(name, sizeof name, "%%RETRY%%%s%c%.*s", group, *mark, (int)retry->topic.size,
+                            (const char *)retry->topic.data);
+        struct topic_entry *entry =
+            size < 0 || (size_t)size >= sizeof name ? NULL : find_entry(retry->topics, bytes_of(name));
+        if (!entry)
+            continue;
+        retry->list = realloc(retry->list, (retry->count + 1) * sizeof *retry->list);
+        pn_assert(retry->list);
+        retry->list[retry->count++] = entry;
+    }
+}
+
+int32_t topics_admin_drop(struct store *store, struct bytes name, const char **ret_remark)
+{
+    *ret_remark = "";
+    if (name.size == 0) {
+        *ret_remark = "the topic's name is missing";
+        return CODE_INVALID_PARAMETER;
+    }
+    if (topics_is_system(name) || bytes_equal_text(name, store->config.cluster_name) ||
+        bytes_equal_text(name, store->config.broker_name)) {
+        *ret_remark = "the topic is a system topic";
+        return CODE_INVALID_PARAMETER;
+    }
+    struct topic_entry *entry = find_entry(store->topics, name);
+    if (!entry)
+        return CODE_SUCCESS; /* as with Apache; also a successor that does it again */
+    struct retry_topics retry = {.topics = store->topics, .topic = name};
+    offsets_each_group(store->offsets, name, add_retry_topics, &retry);
+    int r = 0;
+    for (unsigned i = 0; i < retry.count && r == 0; i++)
+        r = drop(store, retry.list[i]);
+    free(retry.list);
+    if (r == 0)
+        r = drop(store, entry);
     return r < 0 ? refused(r, ret_remark) : CODE_SUCCESS;
 }
 

@@ -27,6 +27,10 @@ int32_t topics_auto_create(struct store *store, struct bytes name, struct bytes 
                            bool unit_mode, struct topic **ret_topic, const char **ret_remark);
 /* For recovery: a queue found in the log or on disk whose topic no file knows any more (queues at least this many). */
 int topics_ensure_recovered(struct store *store, struct bytes name, int32_t queues, struct topic **ret_topic);
+/* The record at `pos` of the log is of a topic that was dropped since, whether or not there is one of that name again. */
+bool topics_was_dropped(struct topics *topics, struct bytes name, int64_t pos);
+/* Names of topics that were dropped not long ago and are not there. */
+void topics_each_dropped(struct topics *topics, void (*visit)(const char *name, void *context), void *context);
 bool topics_name_valid(struct bytes name);
 bool topics_is_system(struct bytes name);
 
@@ -37,6 +41,11 @@ bool topics_is_system(struct bytes name);
  * log half takes over with topics_each() when it opens its queues, and a slot whose generation in the queue table is
  * not the topic's is then to be set up anew. */
 void consume_queues_slots_assigned(struct store *store, struct topic *topic, uint32_t old_base, uint32_t old_count);
+
+/* Implemented by the log half: the topic's queues end and their files go away. Called behind the image record, before the
+ * slots become free; not called while store->consume_queues is NULL, what it would have done is done by
+ * consume_queues_open() with topics_each_dropped(). */
+void consume_queues_topic_dropped(struct store *store, const struct topic *topic);
 
 /* The rest is for the metadata half. */
 int topics_new(struct topics **ret_topics);
@@ -65,3 +74,5 @@ int topics_ensure_retry(struct store *store, struct bytes group, int32_t queues,
 /* MSG_TOPIC_PUT: the rules of UPDATE_AND_CREATE_TOPIC. */
 int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, struct bytes name,
                          struct bytes attributes, const char **ret_remark);
+/* MSG_TOPIC_DROP: the topic, its offsets, and the retry topics that pop consumers have for it. */
+int32_t topics_admin_drop(struct store *store, struct bytes name, const char **ret_remark);

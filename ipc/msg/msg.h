@@ -14,7 +14,7 @@
 
 #include "base/bytes.h"
 
-#define MSG_VERSION 1
+#define MSG_VERSION 2
 
 enum msg_kind {
     /* data and native rings, peer → store */
@@ -29,10 +29,20 @@ enum msg_kind {
     MSG_QUEUE_LOCK,
     MSG_QUEUE_UNLOCK,
     MSG_TOPIC_PUT,
+    MSG_TOPIC_DROP,
+    MSG_GROUP_PUT,
+    MSG_GROUP_DROP,
+    MSG_GROUP_FORBID,
+    MSG_OFFSET_LIST,
+    MSG_OFFSET_RESET,
+    MSG_OFFSET_RESET_SEEN,
+    MSG_OFFSET_CLONE,
+    MSG_CLEAN,
     /* store → peer */
     MSG_SEND_ANSWER = 64,
     MSG_ANSWER,
     MSG_LOCK_ANSWER,
+    MSG_OFFSET_LIST_ANSWER,
     /* catalogue, control reply ring */
     MSG_CAT_BEGIN = 96, /* a snapshot follows: forget everything at MSG_CAT_END that was not in it */
     MSG_CAT_TOPIC,
@@ -44,6 +54,9 @@ enum msg_kind {
     MSG_CAT_SUBSCRIPTION,
     MSG_CAT_SUBSCRIPTION_DROP,
     MSG_CAT_END,
+    MSG_CAT_FORBIDDEN,
+    MSG_CAT_RESET,
+    MSG_CAT_RESET_DROP,
 };
 
 struct msg_request {
@@ -107,9 +120,12 @@ struct msg_member_put {
     uint8_t flags; /* MSG_MEMBER_* */
     uint16_t subscription_count;
     int32_t version;
-    uint32_t reserved;
+    uint16_t port; /* the client's address, as the front sees it */
+    uint8_t is_ipv6;
+    uint8_t reserved;
+    uint8_t ip[16];
 };
-_Static_assert(sizeof(struct msg_member_put) == 32, "layout");
+_Static_assert(sizeof(struct msg_member_put) == 48, "layout");
 enum {
     MSG_MEMBER_ANSWER = 1, /* the last one of a heartbeat: answer when all are applied */
     MSG_MEMBER_UNIT = 2,
@@ -133,7 +149,9 @@ struct msg_replay {
     uint64_t store_generation;
 };
 
-/* MSG_OFFSET_COMMIT, MSG_OFFSET_QUERY. Then strings: group, topic. token 0: no answer wanted (commit only). */
+/* MSG_OFFSET_COMMIT, MSG_OFFSET_QUERY, MSG_OFFSET_RESET (the group goes on at `offset`: stored, and marked until a pull
+ * has seen it), MSG_OFFSET_RESET_SEEN (a pull was answered with the mark `offset`). Then strings: group, topic. token 0:
+ * no answer wanted. */
 struct msg_offset {
     uint64_t token;
     int64_t offset; /* commit only; −1 is stored as it is */
@@ -151,6 +169,14 @@ struct msg_lock {
     uint32_t reserved;
 };
 
+/* MSG_OFFSET_LIST. Then strings: group, topic ("": of all), and the place where the answer before ended ("": begin). */
+struct msg_offset_list {
+    uint64_t token;
+    int32_t after_queue; /* of the answer before; −1 at the beginning */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct msg_offset_list) == 16, "layout");
+
 /* MSG_TOPIC_PUT: create or change. Then strings: topic, attributes text ("+k=v,-k" or ""). */
 struct msg_topic_put {
     uint64_t token;
@@ -162,6 +188,37 @@ struct msg_topic_put {
     uint8_t reserved[6];
 };
 _Static_assert(sizeof(struct msg_topic_put) == 32, "layout");
+
+/* MSG_TOPIC_DROP (string: topic), MSG_GROUP_DROP (string: group), MSG_GROUP_FORBID (strings: group, topic),
+ * MSG_OFFSET_CLONE (strings: from group, to group, topic; "": all), MSG_CLEAN (no string). */
+struct msg_admin {
+    uint64_t token;
+    uint32_t flags; /* MSG_ADMIN_* of the kind */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct msg_admin) == 16, "layout");
+enum {
+    MSG_ADMIN_CLEAN_OFFSETS = 1, /* GROUP_DROP: its offsets too */
+    MSG_ADMIN_FORBIDDEN = 1,     /* GROUP_FORBID: may not read the topic from now on; else it may */
+    MSG_ADMIN_UNUSED_QUEUES = 1, /* CLEAN: queue files of topics that are not */
+    MSG_ADMIN_EXPIRED_QUEUES = 2, /* CLEAN: queue files whose messages are gone */
+};
+
+/* MSG_GROUP_PUT: create or change. Then strings: group, JSON object of what else its configuration says ("": nothing).
+ * MSG_GROUP_AUTO: only if it is not there and may be made; the rest is not looked at. */
+struct msg_group_put {
+    uint64_t token;
+    int64_t broker_id, which_broker_when_slow;
+    int32_t retry_max_times, retry_queues;
+    int32_t group_sys_flag;
+    int32_t consume_timeout_minutes;
+    uint8_t consume_enable, consume_from_min_enable, consume_broadcast_enable, consume_orderly;
+    uint8_t notify_members_changed;
+    uint8_t flags; /* MSG_GROUP_* */
+    uint8_t reserved[2];
+};
+_Static_assert(sizeof(struct msg_group_put) == 48, "layout");
+enum { MSG_GROUP_AUTO = 1 };
 
 /* MSG_ANSWER: to every control request. Then: remark (remark_size bytes). */
 struct msg_answer {
@@ -182,6 +239,26 @@ struct msg_lock_answer {
 };
 _Static_assert(sizeof(struct msg_lock_answer) == 24, "layout");
 
+/* Apache's DataVersion of a table. */
+struct msg_version {
+    int64_t state_version, timestamp_ms, counter;
+};
+
+/* MSG_OFFSET_LIST_ANSWER: then count × (string topic@group, u32 queues, queues × (i32 queue id, i64 offset)), and a string:
+ * the place to go on at. A key whose queues did not fit comes again in the next answer. */
+struct msg_offset_list_answer {
+    uint64_t token;
+    uint64_t request_pos;
+    struct msg_version version;
+    int32_t code;
+    uint32_t count;
+    int32_t after_queue; /* for the next question */
+    uint8_t more;        /* ask again */
+    uint8_t start_over;  /* the place is gone: forget what was told and begin again */
+    uint8_t reserved[2];
+};
+_Static_assert(sizeof(struct msg_offset_list_answer) == 56, "layout");
+
 /* Every catalogue record. Numbers are consecutive within an epoch (= the store's generation), snapshots included;
  * anything else is a gap: ask for a snapshot, serve no pull meanwhile. */
 struct msg_catalogue {
@@ -189,9 +266,17 @@ struct msg_catalogue {
     uint64_t number;
 };
 
-/* Then string: topic. MSG_CAT_TOPIC_DROP: msg_catalogue, string. */
+/* MSG_CAT_TOPIC_DROP, MSG_CAT_GROUP_DROP: then string: topic or group. */
+struct msg_cat_drop {
+    struct msg_catalogue catalogue;
+    struct msg_version version;
+};
+_Static_assert(sizeof(struct msg_cat_drop) == 40, "layout");
+
+/* Then strings: topic, JSON object of what else its configuration says (attributes, …; "": nothing). */
 struct msg_cat_topic {
     struct msg_catalogue catalogue;
+    struct msg_version version; /* of the whole table */
     int32_t read_queues, write_queues;
     int32_t perm;
     int32_t topic_sys_flag;
@@ -202,11 +287,12 @@ struct msg_cat_topic {
     uint8_t multi_tag;
     uint8_t reserved[2];
 };
-_Static_assert(sizeof(struct msg_cat_topic) == 48, "layout");
+_Static_assert(sizeof(struct msg_cat_topic) == 72, "layout");
 
-/* Then string: group. MSG_CAT_GROUP_DROP: msg_catalogue, string. */
+/* Then strings: group, JSON object of what else its configuration says ("": nothing). */
 struct msg_cat_group {
     struct msg_catalogue catalogue;
+    struct msg_version version; /* of the whole table */
     int64_t broker_id, which_broker_when_slow;
     int32_t retry_max_times, retry_queues;
     int32_t group_sys_flag;
@@ -215,7 +301,23 @@ struct msg_cat_group {
     uint8_t notify_members_changed;
     uint8_t reserved[3];
 };
-_Static_assert(sizeof(struct msg_cat_group) == 56, "layout");
+_Static_assert(sizeof(struct msg_cat_group) == 80, "layout");
+
+/* What a group may not read. Then strings: group, JSON object {topic: bits} ("": nothing is forbidden). */
+struct msg_cat_forbidden {
+    struct msg_catalogue catalogue;
+    struct msg_version version; /* of the groups' table */
+};
+_Static_assert(sizeof(struct msg_cat_forbidden) == 40, "layout");
+
+/* A reset mark: the group's next pull of the queue is sent to `offset`. Then strings: group, topic. _DROP: same layout. */
+struct msg_cat_reset {
+    struct msg_catalogue catalogue;
+    int64_t offset;
+    int32_t queue_id;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct msg_cat_reset) == 32, "layout");
 
 /* Then strings: client id, group. MSG_CAT_MEMBER_DROP has the same layout. A front that sees a change of a consumer group
  * tells its own connections of the group (NOTIFY_CONSUMER_IDS_CHANGED). */
@@ -224,11 +326,13 @@ struct msg_cat_member {
     uint64_t connection;
     uint8_t is_producer, consume_type, message_model, from_where;
     uint8_t language;
-    uint8_t reserved[3];
+    uint8_t is_ipv6;
+    uint16_t port;
     int32_t version;
-    uint32_t reserved2;
+    uint32_t reserved;
+    uint8_t ip[16];
 };
-_Static_assert(sizeof(struct msg_cat_member) == 40, "layout");
+_Static_assert(sizeof(struct msg_cat_member) == 56, "layout");
 
 /* The subscription of a group that is in force. Then strings: group, topic, expression. _DROP: same layout. */
 struct msg_cat_subscription {
@@ -248,6 +352,8 @@ enum {
     MSG_BODY_MAX = 4 * 1024 * 1024,  /* hard bound of a ring; maxMessageSize decides below it */
     MSG_BATCH_COUNT_MAX = 65536,     /* so that an answer's sizes fit half a reply ring */
     MSG_LOCK_COUNT_MAX = 16384,
+    MSG_OFFSET_LIST_MAX = 32 * 1024, /* payload of one MSG_OFFSET_LIST_ANSWER */
+    MSG_EXTRA_MAX = 32 * 1024,       /* JSON of a topic's or group's further settings */
     MSG_SEND_ANSWER_SMALL = 256,     /* room that an answer of one message needs at most, remark included */
 };
 

@@ -96,6 +96,7 @@ static enum msg_refusal check_member_put(struct walk *walk)
         return walk->refusal;
     require(walk, put.is_producer <= 1, MSG_REFUSED_RANGE);
     require(walk, (put.flags & ~(MSG_MEMBER_ANSWER | MSG_MEMBER_UNIT | MSG_MEMBER_REPLAY)) == 0, MSG_REFUSED_RANGE);
+    require(walk, put.is_ipv6 <= 1, MSG_REFUSED_RANGE);
     string(walk, MSG_CLIENT_ID_MAX);
     string(walk, MSG_GROUP_MAX);
     for (unsigned i = 0; i < put.subscription_count && walk->refusal == MSG_OK; i++) {
@@ -160,6 +161,69 @@ static enum msg_refusal check_topic_put(struct walk *walk)
     return finish(walk);
 }
 
+/* The strings of these differ, their fixed part does not. */
+static enum msg_refusal check_admin(struct walk *walk, uint32_t known_flags, const size_t *limits, unsigned count)
+{
+    struct msg_admin admin;
+    FIXED(walk, admin);
+    require(walk, (admin.flags & ~known_flags) == 0, MSG_REFUSED_RANGE);
+    for (unsigned i = 0; i < count; i++)
+        string(walk, limits[i]);
+    return finish(walk);
+}
+
+static enum msg_refusal check_topic_drop(struct walk *walk)
+{
+    static const size_t limits[] = {MSG_TOPIC_MAX};
+    return check_admin(walk, 0, limits, 1);
+}
+
+static enum msg_refusal check_group_drop(struct walk *walk)
+{
+    static const size_t limits[] = {MSG_GROUP_MAX};
+    return check_admin(walk, MSG_ADMIN_CLEAN_OFFSETS, limits, 1);
+}
+
+static enum msg_refusal check_group_forbid(struct walk *walk)
+{
+    static const size_t limits[] = {MSG_GROUP_MAX, MSG_TOPIC_MAX};
+    return check_admin(walk, MSG_ADMIN_FORBIDDEN, limits, 2);
+}
+
+static enum msg_refusal check_offset_clone(struct walk *walk)
+{
+    static const size_t limits[] = {MSG_GROUP_MAX, MSG_GROUP_MAX, MSG_TOPIC_MAX};
+    return check_admin(walk, 0, limits, 3);
+}
+
+static enum msg_refusal check_clean(struct walk *walk)
+{
+    return check_admin(walk, MSG_ADMIN_UNUSED_QUEUES | MSG_ADMIN_EXPIRED_QUEUES, NULL, 0);
+}
+
+static enum msg_refusal check_group_put(struct walk *walk)
+{
+    struct msg_group_put put;
+    FIXED(walk, put);
+    require(walk, put.consume_enable <= 1 && put.consume_from_min_enable <= 1 && put.consume_broadcast_enable <= 1 &&
+                      put.consume_orderly <= 1 && put.notify_members_changed <= 1 && (put.flags & ~MSG_GROUP_AUTO) == 0,
+            MSG_REFUSED_RANGE);
+    string(walk, MSG_GROUP_MAX);
+    string(walk, MSG_EXTRA_MAX);
+    return finish(walk);
+}
+
+static enum msg_refusal check_offset_list(struct walk *walk)
+{
+    struct msg_offset_list list;
+    FIXED(walk, list);
+    require(walk, list.after_queue >= -1, MSG_REFUSED_RANGE);
+    string(walk, MSG_GROUP_MAX);
+    string(walk, MSG_TOPIC_MAX);
+    string(walk, MSG_TOPIC_MAX + 1 + MSG_GROUP_MAX);
+    return finish(walk);
+}
+
 static enum msg_refusal check_send_answer(struct walk *walk)
 {
     struct msg_send_answer answer;
@@ -195,6 +259,22 @@ static enum msg_refusal check_lock_answer(struct walk *walk)
     return finish(walk);
 }
 
+static enum msg_refusal check_offset_list_answer(struct walk *walk)
+{
+    struct msg_offset_list_answer answer;
+    if (!FIXED(walk, answer))
+        return walk->refusal;
+    require(walk, answer.more <= 1 && answer.start_over <= 1, MSG_REFUSED_RANGE);
+    for (uint32_t i = 0; i < answer.count && walk->refusal == MSG_OK; i++) {
+        string(walk, MSG_TOPIC_MAX + 1 + MSG_GROUP_MAX);
+        uint32_t queues = cursor_get_u32(&walk->cursor);
+        require(walk, !walk->cursor.bad, MSG_REFUSED_SHORT);
+        pass_over(walk, (uint64_t)queues * (sizeof(int32_t) + sizeof(int64_t)));
+    }
+    string(walk, MSG_TOPIC_MAX + 1 + MSG_GROUP_MAX);
+    return finish(walk);
+}
+
 static enum msg_refusal check_cat_mark(struct walk *walk)
 {
     struct msg_catalogue mark;
@@ -208,13 +288,14 @@ static enum msg_refusal check_cat_topic(struct walk *walk)
     FIXED(walk, topic);
     require(walk, topic.order <= 1 && topic.multi_tag <= 1, MSG_REFUSED_RANGE);
     string(walk, MSG_TOPIC_MAX);
+    string(walk, UINT16_MAX);
     return finish(walk);
 }
 
 static enum msg_refusal check_cat_topic_drop(struct walk *walk)
 {
-    struct msg_catalogue mark;
-    FIXED(walk, mark);
+    struct msg_cat_drop drop;
+    FIXED(walk, drop);
     string(walk, MSG_TOPIC_MAX);
     return finish(walk);
 }
@@ -228,13 +309,14 @@ static enum msg_refusal check_cat_group(struct walk *walk)
                 group.consume_orderly <= 1 && group.notify_members_changed <= 1,
             MSG_REFUSED_RANGE);
     string(walk, MSG_GROUP_MAX);
+    string(walk, UINT16_MAX);
     return finish(walk);
 }
 
 static enum msg_refusal check_cat_group_drop(struct walk *walk)
 {
-    struct msg_catalogue mark;
-    FIXED(walk, mark);
+    struct msg_cat_drop drop;
+    FIXED(walk, drop);
     string(walk, MSG_GROUP_MAX);
     return finish(walk);
 }
@@ -243,7 +325,7 @@ static enum msg_refusal check_cat_member(struct walk *walk)
 {
     struct msg_cat_member member;
     FIXED(walk, member);
-    require(walk, member.is_producer <= 1, MSG_REFUSED_RANGE);
+    require(walk, member.is_producer <= 1 && member.is_ipv6 <= 1, MSG_REFUSED_RANGE);
     string(walk, MSG_CLIENT_ID_MAX);
     string(walk, MSG_GROUP_MAX);
     return finish(walk);
@@ -260,6 +342,25 @@ static enum msg_refusal check_cat_subscription(struct walk *walk)
     return finish(walk);
 }
 
+static enum msg_refusal check_cat_forbidden(struct walk *walk)
+{
+    struct msg_cat_forbidden forbidden;
+    FIXED(walk, forbidden);
+    string(walk, MSG_GROUP_MAX);
+    string(walk, UINT16_MAX);
+    return finish(walk);
+}
+
+static enum msg_refusal check_cat_reset(struct walk *walk)
+{
+    struct msg_cat_reset reset;
+    FIXED(walk, reset);
+    require(walk, reset.offset >= 0 && reset.queue_id >= 0, MSG_REFUSED_RANGE);
+    string(walk, MSG_GROUP_MAX);
+    string(walk, MSG_TOPIC_MAX);
+    return finish(walk);
+}
+
 typedef enum msg_refusal check_function(struct walk *walk);
 
 static check_function *const request_checks[] = {
@@ -267,12 +368,22 @@ static check_function *const request_checks[] = {
     [MSG_REPLAY_END] = check_replay,   [MSG_CATALOGUE_ASK] = check_replay,  [MSG_OFFSET_COMMIT] = check_offset,
     [MSG_OFFSET_QUERY] = check_offset, [MSG_QUEUE_LOCK] = check_lock,       [MSG_QUEUE_UNLOCK] = check_lock,
     [MSG_TOPIC_PUT] = check_topic_put,
+    [MSG_TOPIC_DROP] = check_topic_drop,
+    [MSG_GROUP_PUT] = check_group_put,
+    [MSG_GROUP_DROP] = check_group_drop,
+    [MSG_GROUP_FORBID] = check_group_forbid,
+    [MSG_OFFSET_LIST] = check_offset_list,
+    [MSG_OFFSET_RESET] = check_offset,
+    [MSG_OFFSET_RESET_SEEN] = check_offset,
+    [MSG_OFFSET_CLONE] = check_offset_clone,
+    [MSG_CLEAN] = check_clean,
 };
 
 static check_function *const answer_checks[] = {
     [MSG_SEND_ANSWER] = check_send_answer,
     [MSG_ANSWER] = check_plain_answer,
     [MSG_LOCK_ANSWER] = check_lock_answer,
+    [MSG_OFFSET_LIST_ANSWER] = check_offset_list_answer,
     [MSG_CAT_BEGIN] = check_cat_mark,
     [MSG_CAT_TOPIC] = check_cat_topic,
     [MSG_CAT_TOPIC_DROP] = check_cat_topic_drop,
@@ -283,6 +394,9 @@ static check_function *const answer_checks[] = {
     [MSG_CAT_SUBSCRIPTION] = check_cat_subscription,
     [MSG_CAT_SUBSCRIPTION_DROP] = check_cat_subscription,
     [MSG_CAT_END] = check_cat_mark,
+    [MSG_CAT_FORBIDDEN] = check_cat_forbidden,
+    [MSG_CAT_RESET] = check_cat_reset,
+    [MSG_CAT_RESET_DROP] = check_cat_reset,
 };
 
 static enum msg_refusal check(check_function *const *checks, size_t count, unsigned kind, const void *payload,

@@ -187,7 +187,7 @@ static struct msg_catalogue next_number(struct stage *stage)
 
 static void tell_topic(struct stage *stage, const char *name, uint32_t slot_base)
 {
-    size_t size = sizeof(struct msg_cat_topic) + 2 + strlen(name);
+    size_t size = sizeof(struct msg_cat_topic) + 4 + strlen(name);
     struct msg_cat_topic *topic = reply(&stage->control_out, MSG_CAT_TOPIC, size);
     *topic = (struct msg_cat_topic){.catalogue = next_number(stage),
                                     .read_queues = STAGE_QUEUES,
@@ -198,6 +198,7 @@ static void tell_topic(struct stage *stage, const char *name, uint32_t slot_base
                                     .slot_count = STAGE_QUEUES};
     struct cursor cursor = cursor_over(topic + 1, size - sizeof *topic);
     cursor_put_string(&cursor, bytes_of(name));
+    cursor_put_string(&cursor, bytes_of(""));
 }
 
 static void tell_member(struct stage *stage, const struct stage_member *member, bool drop)

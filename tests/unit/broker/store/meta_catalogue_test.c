@@ -10,7 +10,7 @@ struct known {
     uint64_t next_number; /* 0: not begun */
     bool complete;        /* END seen */
     unsigned records, snapshots, gaps;
-    unsigned topics, groups;
+    unsigned topics, groups, forbidden, resets;
     char lines[KNOWN_MAX][160];
     unsigned line_count;
     unsigned answers;
@@ -95,7 +95,7 @@ static void see_catalogue(struct fixture *f, struct known *known, const struct r
     case MSG_CAT_BEGIN:
         known->snapshots++;
         known->complete = false;
-        known->line_count = known->topics = known->groups = 0;
+        known->line_count = known->topics = known->groups = known->forbidden = known->resets = 0;
         break;
     case MSG_CAT_END:
         known->complete = true;
@@ -103,8 +103,23 @@ static void see_catalogue(struct fixture *f, struct known *known, const struct r
     case MSG_CAT_TOPIC:
         known->topics++;
         break;
+    case MSG_CAT_TOPIC_DROP:
+        known->topics--;
+        break;
     case MSG_CAT_GROUP:
         known->groups++;
+        break;
+    case MSG_CAT_GROUP_DROP:
+        known->groups--;
+        break;
+    case MSG_CAT_FORBIDDEN:
+        known->forbidden++;
+        break;
+    case MSG_CAT_RESET:
+        known->resets++;
+        break;
+    case MSG_CAT_RESET_DROP:
+        known->resets--;
         break;
     case MSG_CAT_MEMBER:
     case MSG_CAT_MEMBER_DROP:

@@ -158,7 +158,23 @@ static struct sample make_lock_answer(uint32_t count, uint8_t held)
     return end(&b, MSG_LOCK_ANSWER, false);
 }
 
-enum { SAMPLES_MAX = 40 };
+static struct sample make_offset_list_answer(uint32_t count, uint32_t queues)
+{
+    struct msg_offset_list_answer answer = {.count = count, .after_queue = -1};
+    struct builder b = begin(&answer, sizeof answer);
+    for (uint32_t i = 0; i < count; i++) {
+        add_text(&b, "topic@group");
+        cursor_put_u32(&b.cursor, queues);
+        for (uint32_t q = 0; q < queues; q++) {
+            cursor_put_i32(&b.cursor, (int32_t)q);
+            cursor_put_i64(&b.cursor, 7);
+        }
+    }
+    add_text(&b, "");
+    return end(&b, MSG_OFFSET_LIST_ANSWER, false);
+}
+
+enum { SAMPLES_MAX = 60 };
 /* One or more of every kind, none of which is well-formed when cut. */
 static size_t make_all(struct sample *samples)
 {
@@ -166,7 +182,13 @@ static size_t make_all(struct sample *samples)
     struct msg_replay replay = {0};
     struct msg_offset offset = {0};
     struct msg_topic_put topic_put = {0};
+    struct msg_admin admin = {0};
+    struct msg_group_put group_put = {0};
+    struct msg_offset_list offset_list = {.after_queue = -1};
     struct msg_catalogue mark = {0};
+    struct msg_cat_drop drop = {0};
+    struct msg_cat_forbidden forbidden = {0};
+    struct msg_cat_reset reset = {0};
     struct msg_cat_topic cat_topic = {0};
     struct msg_cat_group cat_group = {0};
     struct msg_cat_member cat_member = {0};
@@ -185,21 +207,34 @@ static size_t make_all(struct sample *samples)
     samples[n++] = make_lock(MSG_QUEUE_LOCK, 4, 4);
     samples[n++] = make_lock(MSG_QUEUE_UNLOCK, 0, 0);
     samples[n++] = STRINGS(MSG_TOPIC_PUT, true, topic_put, 5, 20);
+    samples[n++] = STRINGS(MSG_TOPIC_DROP, true, admin, 5);
+    samples[n++] = STRINGS(MSG_GROUP_PUT, true, group_put, 5, 20);
+    samples[n++] = STRINGS(MSG_GROUP_DROP, true, admin, 5);
+    samples[n++] = STRINGS(MSG_GROUP_FORBID, true, admin, 5, 6);
+    samples[n++] = STRINGS(MSG_OFFSET_LIST, true, offset_list, 5, 0, 12);
+    samples[n++] = STRINGS(MSG_OFFSET_RESET, true, offset, 5, 6);
+    samples[n++] = STRINGS(MSG_OFFSET_RESET_SEEN, true, offset, 5, 6);
+    samples[n++] = STRINGS(MSG_OFFSET_CLONE, true, admin, 5, 6, 0);
+    samples[n++] = STRINGS(MSG_CLEAN, true, admin, -1);
+    samples[n++] = make_offset_list_answer(3, 2);
     samples[n++] = make_send_answer(1, 0);
     samples[n++] = make_send_answer(30, 30);
     samples[n++] = make_answer(0);
     samples[n++] = make_answer(12);
     samples[n++] = make_lock_answer(7, 1);
     samples[n++] = STRINGS(MSG_CAT_BEGIN, false, mark, -1);
-    samples[n++] = STRINGS(MSG_CAT_TOPIC, false, cat_topic, 5);
-    samples[n++] = STRINGS(MSG_CAT_TOPIC_DROP, false, mark, 5);
-    samples[n++] = STRINGS(MSG_CAT_GROUP, false, cat_group, 5);
-    samples[n++] = STRINGS(MSG_CAT_GROUP_DROP, false, mark, 5);
+    samples[n++] = STRINGS(MSG_CAT_TOPIC, false, cat_topic, 5, 20);
+    samples[n++] = STRINGS(MSG_CAT_TOPIC_DROP, false, drop, 5);
+    samples[n++] = STRINGS(MSG_CAT_GROUP, false, cat_group, 5, 20);
+    samples[n++] = STRINGS(MSG_CAT_GROUP_DROP, false, drop, 5);
     samples[n++] = STRINGS(MSG_CAT_MEMBER, false, cat_member, 5, 6);
     samples[n++] = STRINGS(MSG_CAT_MEMBER_DROP, false, cat_member, 5, 6);
     samples[n++] = STRINGS(MSG_CAT_SUBSCRIPTION, false, cat_subscription, 5, 6, 7);
     samples[n++] = STRINGS(MSG_CAT_SUBSCRIPTION_DROP, false, cat_subscription, 5, 6, 7);
     samples[n++] = STRINGS(MSG_CAT_END, false, mark, -1);
+    samples[n++] = STRINGS(MSG_CAT_FORBIDDEN, false, forbidden, 5, 20);
+    samples[n++] = STRINGS(MSG_CAT_RESET, false, reset, 5, 6);
+    samples[n++] = STRINGS(MSG_CAT_RESET_DROP, false, reset, 5, 6);
     return n;
 }
 
@@ -252,7 +287,7 @@ static void test_kinds_of_the_other_ring(void **state)
         other.request = !other.request;
         assert_int_equal(check(&other, other.data, other.size), MSG_REFUSED_KIND);
     }
-    static const unsigned unknown[] = {0, 2, 15, 25, 63, 67, 95, 106, 255, 65535, UINT32_MAX};
+    static const unsigned unknown[] = {0, 2, 15, 34, 63, 68, 95, 109, 255, 65535, UINT32_MAX};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         assert_int_equal(msg_check_request(unknown[i], samples[0].data, samples[0].size), MSG_REFUSED_KIND);
         assert_int_equal(msg_check_answer(unknown[i], samples[0].data, samples[0].size), MSG_REFUSED_KIND);
@@ -317,7 +352,16 @@ static void test_ranges(void **state)
     assert_check(make_lock_answer(2, 2), MSG_REFUSED_RANGE);
     assert_check(STRINGS(MSG_TOPIC_PUT, true, topic_put, 1, 1), MSG_REFUSED_RANGE);
     assert_check(STRINGS(MSG_OFFSET_QUERY, true, offset, 1, 1), MSG_REFUSED_RANGE);
-    assert_check(STRINGS(MSG_CAT_GROUP, false, cat_group, 1), MSG_REFUSED_RANGE);
+    assert_check(STRINGS(MSG_CAT_GROUP, false, cat_group, 1, 1), MSG_REFUSED_RANGE);
+    struct msg_admin admin = {.flags = 4};
+    struct msg_group_put group_put = {.flags = 2};
+    struct msg_offset_list offset_list = {.after_queue = -2};
+    struct msg_cat_reset reset = {.offset = -1};
+    assert_check(STRINGS(MSG_TOPIC_DROP, true, admin, 1), MSG_REFUSED_RANGE);
+    assert_check(STRINGS(MSG_CLEAN, true, admin, -1), MSG_REFUSED_RANGE);
+    assert_check(STRINGS(MSG_GROUP_PUT, true, group_put, 1, 1), MSG_REFUSED_RANGE);
+    assert_check(STRINGS(MSG_OFFSET_LIST, true, offset_list, 1, 1, 1), MSG_REFUSED_RANGE);
+    assert_check(STRINGS(MSG_CAT_RESET, false, reset, 1, 1), MSG_REFUSED_RANGE);
     assert_check(STRINGS(MSG_CAT_SUBSCRIPTION, false, cat_subscription, 1, 1, 1), MSG_REFUSED_RANGE);
     assert_check(STRINGS(MSG_MEMBER_DROP, true, member_drop, 1), MSG_REFUSED_RANGE);
 }

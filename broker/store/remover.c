@@ -1,0 +1,218 @@
+/* The remover's thread: see remover.h. Store process; started by the first job. It knows nothing of topics or queues: a
+ * folder under STORE/removed is nobody's any more, and files to trim are ones that the deciding thread will never open
+ * again. A file that does not go is logged and left. */
+#include "remover.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "file_layer.h"
+
+enum { DEPTH_MAX = 4 }; /* removed / topic / queue / file */
+
+struct trim {
+    struct trim *next;
+    int64_t pos;
+    char folder[];
+};
+
+struct remover {
+    char *folder;
+    unsigned taken;
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t wake;
+    struct trim *trims;
+    bool look, stop;
+};
+
+static bool stopped(struct remover *remover)
+{
+    pthread_mutex_lock(&remover->mutex);
+    bool stop = remover->stop;
+    pthread_mutex_unlock(&remover->mutex);
+    return stop;
+}
+
+static void remove_inside(struct remover *remover, const char *folder, unsigned depth)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir)) && !stopped(remover)) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        PN_FREE char *path = NULL;
+        if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0)
+            break;
+        int r = file_layer_unlink(path);
+        if ((r == -EISDIR || r == -EPERM) && depth < DEPTH_MAX) {
+            remove_inside(remover, path, depth + 1);
+            if (stopped(remover))
+                break;
+            r = file_layer_rmdir(path);
+        }
+        if (r < 0 && r != -ENOENT)
+            log_warning("cannot remove %s: %s", path, strerror(-r));
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static void trim_folder(struct remover *remover, const struct trim *trim)
+{
+    DIR *dir = opendir(trim->folder);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir)) && !stopped(remover)) {
+        char *end;
+        int64_t pos = strtoll(entry->d_name, &end, 10);
+        if (*end || end == entry->d_name || pos < 0 || pos >= trim->pos)
+            continue;
+        PN_FREE char *path = NULL;
+        if (asprintf(&path, "%s/%s", trim->folder, entry->d_name) < 0)
+            break;
+        int r = file_layer_unlink(path);
+        if (r < 0)
+            log_warning("cannot remove %s: %s", path, strerror(-r));
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static void *run(void *argument)
+{
+    struct remover *remover = argument;
+    pthread_setname_np(pthread_self(), "remover");
+    pthread_mutex_lock(&remover->mutex);
+    while (!remover->stop) {
+        struct trim *trim = remover->trims;
+        if (trim)
+            remover->trims = trim->next;
+        bool look = !trim && remover->look;
+        if (!trim && !look) {
+            pthread_cond_wait(&remover->wake, &remover->mutex);
+            continue;
+        }
+        if (look)
+            remover->look = false;
+        pthread_mutex_unlock(&remover->mutex);
+        if (trim)
+            trim_folder(remover, trim);
+        else
+            remove_inside(remover, remover->folder, 1);
+        free(trim);
+        pthread_mutex_lock(&remover->mutex);
+    }
+    pthread_mutex_unlock(&remover->mutex);
+    return NULL;
+}
+
+static int start(struct remover *remover)
+{
+    if (remover->thread_runs)
+        return 0;
+    int r = pthread_create(&remover->thread, NULL, run, remover);
+    if (r != 0)
+        return -r;
+    remover->thread_runs = true;
+    return 0;
+}
+
+static void look(struct remover *remover)
+{
+    pthread_mutex_lock(&remover->mutex);
+    remover->look = true;
+    pthread_cond_signal(&remover->wake);
+    pthread_mutex_unlock(&remover->mutex);
+}
+
+int remover_new(const char *store_root, struct remover **ret_remover)
+{
+    struct remover *remover = calloc(1, sizeof *remover);
+    if (!remover || asprintf(&remover->folder, "%s/removed", store_root) < 0) {
+        free(remover);
+        return -ENOMEM;
+    }
+    pthread_mutex_init(&remover->mutex, NULL);
+    pthread_cond_init(&remover->wake, NULL);
+    if (access(remover->folder, F_OK) == 0) {
+        int r = start(remover);
+        if (r < 0) {
+            remover_free(remover);
+            return r;
+        }
+        look(remover);
+    }
+    *ret_remover = remover;
+    return 0;
+}
+
+void remover_free(struct remover *remover)
+{
+    if (!remover)
+        return;
+    pthread_mutex_lock(&remover->mutex);
+    remover->stop = true;
+    pthread_cond_signal(&remover->wake);
+    pthread_mutex_unlock(&remover->mutex);
+    if (remover->thread_runs)
+        pthread_join(remover->thread, NULL);
+    while (remover->trims) {
+        struct trim *next = remover->trims->next;
+        free(remover->trims);
+        remover->trims = next;
+    }
+    pthread_cond_destroy(&remover->wake);
+    pthread_mutex_destroy(&remover->mutex);
+    free(remover->folder);
+    free(remover);
+}
+
+int remover_take(struct remover *remover, const char *path)
+{
+    if (access(path, F_OK) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    PN_FREE char *to = NULL;
+    /* The time, so that a successor's names are others; the number for two in one millisecond. */
+    if (asprintf(&to, "%s/%" PRId64 "-%u", remover->folder, clock_realtime_ms(), ++remover->taken) < 0)
+        return -ENOMEM;
+    int r = file_layer_mkdir(remover->folder);
+    if (r == 0)
+        r = file_layer_rename(path, to);
+    if (r == 0)
+        r = start(remover);
+    if (r == 0)
+        look(remover);
+    return r;
+}
+
+int remover_trim(struct remover *remover, const char *folder, int64_t pos)
+{
+    size_t size = strlen(folder) + 1;
+    struct trim *trim = malloc(sizeof *trim + size);
+    if (!trim)
+        return -ENOMEM;
+    trim->pos = pos;
+    memcpy(trim->folder, folder, size);
+    int r = start(remover);
+    if (r < 0) {
+        free(trim);
+        return r;
+    }
+    pthread_mutex_lock(&remover->mutex);
+    trim->next = remover->trims;
+    remover->trims = trim;
+    pthread_cond_signal(&remover->wake);
+    pthread_mutex_unlock(&remover->mutex);
+    return 0;
+}
