@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/panic.h"
 #include "connections.h"
 #include "long_poll.h"
@@ -17,6 +18,7 @@ struct tables {
     struct topic_entry *topics;
     struct group_entry *groups;
     unsigned members;
+    struct msg_version topics_version, groups_version;
 };
 
 struct catalogue {
@@ -47,6 +49,7 @@ static void *allocate(size_t size)
 static void free_topic(struct topic_entry *topic)
 {
     free(topic->name);
+    free(topic->extra);
     free(topic);
 }
 
@@ -54,6 +57,7 @@ static void free_subscription(struct subscription_entry *subscription)
 {
     tag_filter_free(&subscription->filter);
     free(subscription->topic);
+    free(subscription->expression);
     free(subscription);
 }
 
@@ -70,6 +74,12 @@ static void free_group(struct group_entry *group)
         free(member->client_id);
         free(member);
     }
+    for (struct reset_mark *mark = group->resets, *next; mark; mark = next) {
+        next = mark->next;
+        free(mark);
+    }
+    json_decref(group->forbidden);
+    free(group->extra);
     free(group->name);
     free(group);
 }
@@ -152,6 +162,61 @@ struct subscription_entry *catalogue_subscription(const struct group_entry *grou
     return subscription;
 }
 
+struct topic_entry *catalogue_topics(const struct catalogue *catalogue)
+{
+    return catalogue->now.topics;
+}
+
+struct group_entry *catalogue_groups(const struct catalogue *catalogue)
+{
+    return catalogue->now.groups;
+}
+
+struct msg_version catalogue_topics_data_version(const struct catalogue *catalogue)
+{
+    return catalogue->now.topics_version;
+}
+
+struct msg_version catalogue_groups_data_version(const struct catalogue *catalogue)
+{
+    return catalogue->now.groups_version;
+}
+
+bool catalogue_is_forbidden(const struct group_entry *group, struct bytes topic)
+{
+    if (!group->forbidden)
+        return false;
+    const json_t *bits = json_object_getn(group->forbidden, (const char *)topic.data, topic.size);
+    return json_integer_value(bits) & FORBIDDEN_READ;
+}
+
+static struct reset_mark **find_mark(const struct group_entry *group, struct bytes topic, int32_t queue_id)
+{
+    struct reset_mark **at = (struct reset_mark **)&group->resets;
+    while (*at && ((*at)->queue_id != queue_id || !bytes_equal_text(topic, (*at)->topic)))
+        at = &(*at)->next;
+    return at;
+}
+
+const struct reset_mark *catalogue_reset(const struct group_entry *group, struct bytes topic, int32_t queue_id)
+{
+    return *find_mark(group, topic, queue_id);
+}
+
+static void drop_mark(struct group_entry *group, struct bytes topic, int32_t queue_id)
+{
+    struct reset_mark **at = find_mark(group, topic, queue_id), *mark = *at;
+    if (!mark)
+        return;
+    *at = mark->next;
+    free(mark);
+}
+
+void catalogue_reset_seen(struct group_entry *group, const struct reset_mark *mark)
+{
+    drop_mark(group, bytes_of(mark->topic), mark->queue_id);
+}
+
 static struct group_entry *group_get(struct tables *tables, struct bytes name)
 {
     struct group_entry *group = NULL;
@@ -174,6 +239,12 @@ static void mark_changed(struct catalogue *catalogue, struct group_entry *group)
     group->changed = true;
     group->next_changed = catalogue->changed_groups;
     catalogue->changed_groups = group;
+}
+
+static void take_extra(char **extra, struct bytes text)
+{
+    free(*extra);
+    *extra = text.size ? copy_text(text) : NULL;
 }
 
 /* True: it was there before, with other queues. */
@@ -199,6 +270,10 @@ static bool take_topic(struct tables *tables, const uint8_t *payload, uint32_t s
     topic->slot_base = record->slot_base;
     topic->slot_generation = record->slot_generation;
     topic->slot_count = record->slot_count;
+    topic->order = record->order;
+    topic->multi_tag = record->multi_tag;
+    tables->topics_version = record->version;
+    take_extra(&topic->extra, cursor_get_string(&cursor));
     if ((uint64_t)topic->slot_base + topic->slot_count > QUEUE_TABLE_SLOTS)
         PANIC("catalogue: topic %s has slots outside the queue table", topic->name);
     return moved;
@@ -206,14 +281,30 @@ static bool take_topic(struct tables *tables, const uint8_t *payload, uint32_t s
 
 static void drop_topic(struct tables *tables, const uint8_t *payload, uint32_t size)
 {
-    struct cursor cursor = cursor_over(payload + sizeof(struct msg_catalogue), size - sizeof(struct msg_catalogue));
+    const struct msg_cat_drop *record = (const struct msg_cat_drop *)payload;
+    struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
     struct bytes name = cursor_get_string(&cursor);
     struct topic_entry *topic = NULL;
+    tables->topics_version = record->version;
     HASH_FIND(hh, tables->topics, name.data, name.size, topic);
     if (!topic)
         return;
     HASH_DEL(tables->topics, topic);
     free_topic(topic);
+    /* Its marks went with its offsets. */
+    struct group_entry *group, *next;
+    HASH_ITER(hh, tables->groups, group, next)
+    {
+        for (struct reset_mark **at = &group->resets; *at;) {
+            struct reset_mark *mark = *at;
+            if (bytes_equal_text(name, mark->topic)) {
+                *at = mark->next;
+                free(mark);
+            } else {
+                at = &mark->next;
+            }
+        }
+    }
 }
 
 static void take_group(struct tables *tables, const uint8_t *payload, uint32_t size)
@@ -226,14 +317,58 @@ static void take_group(struct tables *tables, const uint8_t *payload, uint32_t s
     group->consume_broadcast_enable = record->consume_broadcast_enable;
     group->notify = record->notify_members_changed;
     group->sys_flag = record->group_sys_flag;
+    group->consume_from_min_enable = record->consume_from_min_enable;
+    group->consume_orderly = record->consume_orderly;
+    group->retry_max_times = record->retry_max_times;
+    group->retry_queues = record->retry_queues;
+    group->consume_timeout_minutes = record->consume_timeout_minutes;
+    group->broker_id = record->broker_id;
+    group->which_broker_when_slow = record->which_broker_when_slow;
+    tables->groups_version = record->version;
+    take_extra(&group->extra, cursor_get_string(&cursor));
+}
+
+static void take_forbidden(struct tables *tables, const uint8_t *payload, uint32_t size)
+{
+    const struct msg_cat_forbidden *record = (const struct msg_cat_forbidden *)payload;
+    struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
+    struct group_entry *group = group_get(tables, cursor_get_string(&cursor));
+    struct bytes topics = cursor_get_string(&cursor);
+    json_decref(group->forbidden);
+    group->forbidden = topics.size ? json_loadb((const char *)topics.data, topics.size, 0, NULL) : NULL;
+    tables->groups_version = record->version;
+}
+
+static void take_reset(struct catalogue *catalogue, struct tables *tables, const uint8_t *payload, uint32_t size,
+                       bool drop)
+{
+    const struct msg_cat_reset *record = (const struct msg_cat_reset *)payload;
+    struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
+    struct group_entry *group = group_get(tables, cursor_get_string(&cursor));
+    struct bytes topic = cursor_get_string(&cursor);
+    const struct reset_mark *known = catalogue_reset(group, topic, record->queue_id);
+    if (drop && known && known->offset != record->offset)
+        return; /* set again meanwhile */
+    drop_mark(group, topic, record->queue_id);
+    if (drop)
+        return;
+    struct reset_mark *mark = allocate(sizeof *mark + topic.size + 1);
+    memcpy(mark->topic, topic.data, topic.size);
+    mark->queue_id = record->queue_id;
+    mark->offset = record->offset;
+    mark->next = group->resets;
+    group->resets = mark;
+    catalogue->topics_version++; /* parked polls of the group are to see it */
 }
 
 /* Members may outlive a group's configuration, so only that is forgotten. */
 static void drop_group(struct tables *tables, const uint8_t *payload, uint32_t size)
 {
-    struct cursor cursor = cursor_over(payload + sizeof(struct msg_catalogue), size - sizeof(struct msg_catalogue));
+    const struct msg_cat_drop *record = (const struct msg_cat_drop *)payload;
+    struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
     struct bytes name = cursor_get_string(&cursor);
     struct group_entry *group = NULL;
+    tables->groups_version = record->version;
     HASH_FIND(hh, tables->groups, name.data, name.size, group);
     if (group)
         group->known = false;
@@ -251,8 +386,13 @@ static void take_member(struct catalogue *catalogue, struct tables *tables, cons
                    !bytes_equal_text(client_id, (*at)->client_id)))
         at = &(*at)->next;
     struct member_entry *member = *at;
-    if (drop == !member)
+    if (drop && !member)
         return;
+    if (!drop && member) {
+        member->version = record->version;
+        member->language = record->language;
+        return; /* no other member than before */
+    }
     if (drop) {
         *at = member->next;
         group->consumers -= !member->is_producer;
@@ -263,14 +403,23 @@ static void take_member(struct catalogue *catalogue, struct tables *tables, cons
         member = allocate(sizeof *member);
         member->connection = record->connection;
         member->is_producer = record->is_producer;
+        member->is_ipv6 = record->is_ipv6;
+        member->language = record->language;
+        member->port = record->port;
+        memcpy(member->ip, record->ip, sizeof member->ip);
+        member->version = record->version;
+        member->told_ms = clock_realtime_ms();
         member->client_id = copy_text(client_id);
         *at = member;
         group->consumers += !member->is_producer;
         tables->members++;
     }
     if (!record->is_producer) {
-        if (!drop)
+        if (!drop) {
             group->message_model = record->message_model;
+            group->consume_type = record->consume_type;
+            group->from_where = record->from_where;
+        }
         mark_changed(catalogue, group);
     }
 }
@@ -292,6 +441,7 @@ static void take_subscription(struct catalogue *catalogue, struct tables *tables
         subscription->topic = copy_text(topic);
         subscription->version = record->version;
         subscription->type = (enum msg_expression)record->expression_type;
+        subscription->expression = copy_text(expression);
         if (subscription->type == MSG_EXPRESSION_TAG)
             subscription->unparsable = tag_filter_compile(expression, &subscription->filter) < 0;
         HASH_ADD_KEYPTR(hh, group->subscriptions, subscription->topic, topic.size, subscription);
@@ -359,6 +509,13 @@ static void apply(struct front *front, uint16_t kind, const uint8_t *payload, ui
         break;
     case MSG_CAT_GROUP_DROP:
         drop_group(tables, payload, size);
+        break;
+    case MSG_CAT_FORBIDDEN:
+        take_forbidden(tables, payload, size);
+        break;
+    case MSG_CAT_RESET:
+    case MSG_CAT_RESET_DROP:
+        take_reset(catalogue, tables, payload, size, kind == MSG_CAT_RESET_DROP);
         break;
     case MSG_CAT_MEMBER:
     case MSG_CAT_MEMBER_DROP:

@@ -138,15 +138,15 @@ static const char *take_set(const json_t *set, struct msg_member_put put, struct
     return NULL;
 }
 
-int heartbeat_parse(struct bytes body, uint64_t connection, uint8_t language, int32_t version,
-                    struct heartbeat *ret_heartbeat, const char **ret_error)
+int heartbeat_parse(struct bytes body, const struct msg_member_put *from, struct heartbeat *ret_heartbeat,
+                    const char **ret_error)
 {
     *ret_heartbeat = (struct heartbeat){0};
     json_t *json = json_body_parse(body, ret_error);
     if (!json)
         return -EINVAL;
     struct bytes client_id = text_of(json, "clientID");
-    struct msg_member_put put = {.connection = connection, .language = language, .version = version};
+    struct msg_member_put put = *from;
     struct member *members = NULL;
     const char *error = NULL;
     if (!client_id.size || client_id.size > MSG_CLIENT_ID_MAX)

@@ -142,7 +142,13 @@ int member_heartbeat(struct front *front, struct channel *channel, const struct 
 {
     struct heartbeat heartbeat;
     const char *error = NULL;
-    int r = heartbeat_parse(frame->body, channel_id(channel), frame->language, frame->version, &heartbeat, &error);
+    struct msg_member_put from = {.connection = channel_id(channel),
+                                  .language = frame->language,
+                                  .version = frame->version,
+                                  .port = channel->peer_port,
+                                  .is_ipv6 = channel->peer_ipv6};
+    memcpy(from.ip, channel->peer_ip, sizeof from.ip);
+    int r = heartbeat_parse(frame->body, &from, &heartbeat, &error);
     if (r < 0) {
         reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "heartbeat: %s", error);
         return 0;

@@ -41,6 +41,7 @@ struct heartbeat {
     int64_t fingerprint;
     struct member *members;
 };
-int heartbeat_parse(struct bytes body, uint64_t connection, uint8_t language, int32_t version,
-                    struct heartbeat *ret_heartbeat, const char **ret_error);
+/* `from`: what the connection says of each member. */
+int heartbeat_parse(struct bytes body, const struct msg_member_put *from, struct heartbeat *ret_heartbeat,
+                    const char **ret_error);
 void member_list_free(struct member *members);

@@ -65,6 +65,12 @@ int offset_commit(struct front *front, struct bytes group, struct bytes topic, i
     return r;
 }
 
+int offset_reset_seen(struct front *front, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset)
+{
+    struct msg_offset record = {.offset = offset, .queue_id = queue_id};
+    return put(front, MSG_OFFSET_RESET_SEEN, &record, group, topic);
+}
+
 /* A request that the store answers: room for the record is made sure before it is counted as outstanding. */
 static int pass_on(struct front *front, struct channel *channel, const struct frame *frame, uint16_t kind,
                    enum pending_kind pending_kind, struct msg_offset *record, struct bytes group, struct bytes topic)

@@ -10,7 +10,9 @@
 #include "catalogue.h"
 #include "helper.h"
 #include "long_poll.h"
+#include "msg/names.h"
 #include "offset.h"
+#include "store_link.h"
 #include "wire/codes.h"
 
 enum {
@@ -26,7 +28,10 @@ struct pull_checked {
     const struct topic_entry *topic;
     const struct tag_filter *filter;
     struct tag_filter own; /* from the request's text */
+    int forbidden_type;    /* Apache's ForbiddenType, with code 16 */
+    struct group_entry *group;
 };
+enum { FORBIDDEN_BROKER = 1, FORBIDDEN_GROUP = 2, FORBIDDEN_TOPIC = 3, FORBIDDEN_BROADCAST = 4, FORBIDDEN_SUBSCRIPTION = 5 };
 
 static bool is_tag(struct bytes type)
 {
@@ -48,7 +53,12 @@ static int32_t check_subscription(struct front *front, const struct pull *pull, 
     if (!group || !group->consumers)
         return RESPONSE_SUBSCRIPTION_NOT_EXIST;
     checked->remark = "the consumer group may not consume by broadcast";
+    checked->forbidden_type = FORBIDDEN_BROADCAST;
     if (group->message_model == MESSAGE_MODEL_BROADCASTING && group->known && !group->consume_broadcast_enable)
+        return RESPONSE_NO_PERMISSION;
+    checked->remark = "the consumer group may not read this topic";
+    checked->forbidden_type = FORBIDDEN_SUBSCRIPTION;
+    if (catalogue_is_forbidden(group, pull->topic))
         return RESPONSE_NO_PERMISSION;
     checked->remark = "the consumer group does not subscribe this topic";
     const struct subscription_entry *subscription = catalogue_subscription(group, pull->topic);
@@ -67,16 +77,33 @@ static int32_t check_subscription(struct front *front, const struct pull *pull, 
     return RESPONSE_SUCCESS;
 }
 
+/* As Apache does on a pull. Nobody waits for it; while the ring is full the next pull asks again. */
+static void group_auto_create(struct front *front, struct bytes name)
+{
+    size_t size = sizeof(struct msg_group_put) + 4 + name.size;
+    struct msg_group_put *put = store_link_reserve_control(front, MSG_GROUP_PUT, size);
+    if (!put)
+        return;
+    *put = (struct msg_group_put){.flags = MSG_GROUP_AUTO};
+    struct cursor cursor = cursor_over(put + 1, size - sizeof *put);
+    cursor_put_string(&cursor, name);
+    cursor_put_string(&cursor, (struct bytes){NULL, 0});
+}
+
 static int32_t check(struct front *front, const struct pull *pull, struct pull_checked *checked)
 {
     checked->remark = "the broker may not be read";
+    checked->forbidden_type = FORBIDDEN_BROKER;
     if (!(front->config.broker_permission & FRONT_PERM_READ))
         return RESPONSE_NO_PERMISSION;
-    const struct group_entry *group = catalogue_group(front->catalogue, pull->group);
+    struct group_entry *group = checked->group = catalogue_group(front->catalogue, pull->group);
     checked->remark = "the consumer group does not exist";
-    if (!pull->group.size || ((!group || !group->known) && !front->config.auto_create_group))
+    if ((!group || !group->known) && (!front->config.auto_create_group || !name_group_valid(pull->group)))
         return RESPONSE_SUBSCRIPTION_GROUP_NOT_EXIST;
+    if (!group || !group->known)
+        group_auto_create(front, pull->group);
     checked->remark = "the consumer group may not consume";
+    checked->forbidden_type = FORBIDDEN_GROUP;
     if (group && group->known && !group->consume_enable)
         return RESPONSE_NO_PERMISSION;
     checked->remark = "the topic does not exist";
@@ -84,6 +111,7 @@ static int32_t check(struct front *front, const struct pull *pull, struct pull_c
     if (!checked->topic)
         return RESPONSE_TOPIC_NOT_EXIST;
     checked->remark = "the topic may not be read";
+    checked->forbidden_type = FORBIDDEN_TOPIC;
     if (!(checked->topic->perm & FRONT_PERM_READ))
         return RESPONSE_NO_PERMISSION;
     checked->remark = "the queue does not exist";
@@ -109,8 +137,10 @@ static void answer(struct front *front, struct channel *channel, const struct pu
                 reply_plain(to, RESPONSE_SYSTEM_ERROR, bytes_of("the message could not be read from the disk"));
                 return;
             }
-    if (!reply_begin(&reply, to, found->code, remark, 96, 4))
+    if (!reply_begin(&reply, to, found->code, remark, 128, 5))
         return;
+    if (found->forbidden_type)
+        frame_write_i64(&reply.writer, "forbiddenType", found->forbidden_type);
     frame_write_i64(&reply.writer, "suggestWhichBrokerId", 0);
     frame_write_i64(&reply.writer, "nextBeginOffset", found->next_offset);
     frame_write_i64(&reply.writer, "minOffset", found->min_offset);
@@ -216,6 +246,7 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
     struct queue_slot *slot = &front->queue_table->slots[queue->slot];
     found->code = RESPONSE_SUCCESS;
     found->remark = "FOUND";
+    found->forbidden_type = 0;
     found->count = found->range_count = 0;
     found->size = 0;
     found->cold.fd = -1;
@@ -266,6 +297,8 @@ static void refuse(struct front *front, struct channel *channel, const struct pu
 {
     /* A header all the same: C++ clients look into it whatever the code. */
     struct pull_found found = {.code = checked->code, .remark = checked->remark, .next_offset = pull->requested_offset};
+    if (checked->code == RESPONSE_NO_PERMISSION)
+        found.forbidden_type = checked->forbidden_type;
     answer(front, channel, pull, &found);
 }
 
@@ -279,6 +312,25 @@ static bool may_park(struct front *front, struct pull *pull, const struct pull_f
            pull->deadline_ms > front->now_ms;
 }
 
+/* An administrator has sent the group elsewhere: this pull tells its client, once. The mark goes when the store is told,
+ * so a full ring only puts it off. */
+static bool answer_reset(struct front *front, struct channel *channel, const struct pull *pull,
+                         struct group_entry *group, uint32_t slot)
+{
+    const struct reset_mark *mark = catalogue_reset(group, pull->topic, pull->queue_id);
+    if (!mark || offset_reset_seen(front, pull->group, pull->topic, pull->queue_id, mark->offset) < 0)
+        return false;
+    struct queue_slot *shared = &front->queue_table->slots[slot];
+    struct pull_found found = {.code = RESPONSE_PULL_OFFSET_MOVED,
+                               .remark = "OFFSET_RESET",
+                               .next_offset = mark->offset,
+                               .min_offset = atomic_load_explicit(&shared->min_offset, memory_order_acquire),
+                               .max_offset = atomic_load_explicit(&shared->max_offset, memory_order_acquire)};
+    catalogue_reset_seen(group, mark);
+    answer(front, channel, pull, &found);
+    return true;
+}
+
 static enum outcome run_checked(struct front *front, struct channel *channel, struct pull *pull,
                                 struct pull_checked *checked, struct pull_found *found)
 {
@@ -290,6 +342,8 @@ static enum outcome run_checked(struct front *front, struct channel *channel, st
         catalogue_doubt(front);
         return OUTCOME_HOLD;
     }
+    if (checked->group && checked->group->resets && answer_reset(front, channel, pull, checked->group, slot))
+        return OUTCOME_DONE;
     if (!pull->again && pull->sys_flag & PULL_COMMIT_OFFSET &&
         offset_commit(front, pull->group, pull->topic, pull->queue_id, pull->commit_offset) == -EAGAIN)
         return OUTCOME_NO_ROOM;

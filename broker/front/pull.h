@@ -45,6 +45,7 @@ struct pull_found {
     int32_t code;
     const char *remark;
     int64_t next_offset, min_offset, max_offset;
+    int forbidden_type; /* 0: none */
     unsigned count, range_count;
     size_t size;
     struct {

@@ -13,11 +13,10 @@
 #include "catalogue.h"
 #include "codes.h"
 #include "config_files.h"
-#include "msg/msg.h"
+#include "msg/names.h"
 #include "offsets.h"
 
 enum {
-    GROUP_NAME_MAX = MSG_TOPIC_MAX - 7, /* %RETRY%group must be a topic name */
     GROUP_EXTRA_MAX = MSG_EXTRA_MAX,
     FORBIDDEN_READ = 4, /* Apache's bit: 1 << INDEX_PERM_READ */
 };
@@ -93,19 +92,6 @@ void groups_set_forbidden(struct groups *groups, const char *json, size_t size)
     }
     free(groups->forbidden);
     groups->forbidden = size ? strndup(json, size) : NULL;
-}
-
-bool groups_name_valid(struct bytes name)
-{
-    if (name.size == 0 || name.size > GROUP_NAME_MAX)
-        return false;
-    for (size_t i = 0; i < name.size; i++) {
-        uint8_t c = name.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!letter && c != '%' && c != '|' && c != '_' && c != '-')
-            return false;
-    }
-    return true;
 }
 
 static const char *const system_groups[] = {
@@ -271,7 +257,7 @@ int groups_put(struct store *store, const struct group *wish, struct group **ret
 {
     struct bytes name = bytes_of(wish->name);
     size_t extra_size = wish->extra ? strlen(wish->extra) : 0;
-    if (!groups_name_valid(name) || extra_size > GROUP_EXTRA_MAX)
+    if (!name_group_valid(name) || extra_size > GROUP_EXTRA_MAX)
         return -EINVAL;
     int r = image_make_room(store->image, 1, name.size + extra_size + 128);
     if (r < 0)
@@ -293,9 +279,9 @@ struct group *groups_ensure(struct store *store, struct bytes name)
     struct group *group = groups_find(store->groups, name);
     if (group)
         return group;
-    if (!groups_name_valid(name) || !(store->config.auto_create_group || is_system(name)))
+    if (!name_group_valid(name) || !(store->config.auto_create_group || is_system(name)))
         return NULL;
-    char text[GROUP_NAME_MAX + 1];
+    char text[NAME_GROUP_MAX + 1];
     memcpy(text, name.data, name.size);
     text[name.size] = 0;
     struct group wish = groups_default(text);

@@ -26,7 +26,6 @@ int groups_new(struct groups **ret_groups);
 void groups_free(struct groups *groups);
 struct group *groups_find(struct groups *groups, struct bytes name);
 int groups_each(struct groups *groups, int (*visit)(struct group *group, void *context), void *context);
-bool groups_name_valid(struct bytes name);
 
 /* The group, made now with Apache's defaults if there is leave (config, or a system group). NULL: no such group, a name
  * that is not allowed, or no room for it. */

@@ -16,6 +16,7 @@
 #include "commit_log.h"
 #include "consume_queue.h"
 #include "fault/fault.h"
+#include "msg/names.h"
 #include "quarantine.h"
 #include "shm/ledger.h"
 #include "topics.h"
@@ -170,7 +171,7 @@ static enum refusal topic_find(struct send *send, const struct msg_send_parts *p
     if (send->topic && bytes_equal_text(name, send->topic->name))
         return REFUSAL_NONE;
     send->topic = NULL;
-    if (!topics_name_valid(name) || (name.size > RECORD_TOPIC_V1_MAX && !is_retry(name)))
+    if (!name_topic_valid(name) || (name.size > RECORD_TOPIC_V1_MAX && !is_retry(name)))
         return REFUSAL_TOPIC_NAME;
     if (is_forbidden(name))
         return REFUSAL_TOPIC_SYSTEM;

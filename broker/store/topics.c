@@ -18,6 +18,7 @@
 #include "catalogue.h"
 #include "codes.h"
 #include "config_files.h"
+#include "msg/names.h"
 #include "offsets.h"
 #include "registration.h"
 #include "topic_attributes.h"
@@ -27,7 +28,6 @@ enum {
     PERM_INHERIT = 1,
     PERM_WRITE = 2,
     PERM_READ = 4,
-    TOPIC_NAME_MAX = 127,        /* 5.3.3's limit for topics that clients name */
     TOPIC_EXTRA_MAX = MSG_EXTRA_MAX, /* an image record and a cursor string hold it */
     SYS_FLAG_UNIT = 1,
     SYS_FLAG_UNIT_SUB = 2,
@@ -142,47 +142,6 @@ struct data_version topics_version(const struct topics *topics)
 void topics_set_version(struct topics *topics, const struct data_version *version)
 {
     topics->version = *version;
-}
-
-/* Names. */
-
-static bool has_prefix(struct bytes name, const char *prefix)
-{
-    size_t size = strlen(prefix);
-    return name.size >= size && memcmp(name.data, prefix, size) == 0;
-}
-
-bool topics_name_valid(struct bytes name)
-{
-    bool internal = has_prefix(name, "%RETRY%") || has_prefix(name, "%DLQ%");
-    if (name.size == 0 || name.size > (internal ? MSG_TOPIC_MAX : TOPIC_NAME_MAX))
-        return false;
-    for (size_t i = 0; i < name.size; i++) {
-        uint8_t c = name.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!letter && c != '%' && c != '|' && c != '_' && c != '-')
-            return false;
-    }
-    return true;
-}
-
-bool topics_is_system(struct bytes name)
-{
-    static const char *const names[] = {
-        TEMPLATE_TOPIC,
-        "SCHEDULE_TOPIC_XXXX",
-        "BenchmarkTest",
-        "RMQ_SYS_TRANS_HALF_TOPIC",
-        "RMQ_SYS_TRACE_TOPIC",
-        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-        "TRANS_CHECK_MAX_TIME_TOPIC",
-        "SELF_TEST_TOPIC",
-        "OFFSET_MOVED_EVENT",
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (bytes_equal_text(name, names[i]))
-            return true;
-    return has_prefix(name, "rmq_sys_");
 }
 
 /* Dropped ones. */
@@ -498,12 +457,12 @@ int32_t topics_auto_create(struct store *store, struct bytes name, struct bytes 
     *ret_topic = topics_find(store->topics, name);
     if (*ret_topic)
         return CODE_SUCCESS;
-    if (!topics_name_valid(name)) {
+    if (!name_topic_valid(name)) {
         *ret_remark = "the topic's name is empty, too long or has other characters than %|a-zA-Z0-9_-";
         return CODE_INVALID_PARAMETER;
     }
     struct topic_wish wish = {.name = name, .sys_flag = unit_mode ? SYS_FLAG_UNIT : 0};
-    if (has_prefix(name, "%RETRY%")) {
+    if (name_has_prefix(name, "%RETRY%")) {
         wish.read_queues = wish.write_queues = 1;
         wish.perm = PERM_READ | PERM_WRITE;
         wish.sys_flag = unit_mode ? SYS_FLAG_UNIT_SUB : 0;
@@ -570,11 +529,11 @@ int32_t topics_admin_put(struct store *store, const struct msg_topic_put *put, s
                          struct bytes attributes, const char **ret_remark)
 {
     *ret_remark = "";
-    if (!topics_name_valid(name)) {
+    if (!name_topic_valid(name)) {
         *ret_remark = "the topic's name is empty, too long or has other characters than %|a-zA-Z0-9_-";
         return CODE_INVALID_PARAMETER;
     }
-    if (topics_is_system(name) || bytes_equal_text(name, store->config.cluster_name) ||
+    if (name_is_system_topic(name) || bytes_equal_text(name, store->config.cluster_name) ||
         bytes_equal_text(name, store->config.broker_name)) {
         *ret_remark = "the topic's name is that of a system topic";
         return CODE_INVALID_PARAMETER;
@@ -661,7 +620,7 @@ int32_t topics_admin_drop(struct store *store, struct bytes name, const char **r
         *ret_remark = "the topic's name is missing";
         return CODE_INVALID_PARAMETER;
     }
-    if (topics_is_system(name) || bytes_equal_text(name, store->config.cluster_name) ||
+    if (name_is_system_topic(name) || bytes_equal_text(name, store->config.cluster_name) ||
         bytes_equal_text(name, store->config.broker_name)) {
         *ret_remark = "the topic is a system topic";
         return CODE_INVALID_PARAMETER;

@@ -31,8 +31,6 @@ int topics_ensure_recovered(struct store *store, struct bytes name, int32_t queu
 bool topics_was_dropped(struct topics *topics, struct bytes name, int64_t pos);
 /* Names of topics that were dropped not long ago and are not there. */
 void topics_each_dropped(struct topics *topics, void (*visit)(const char *name, void *context), void *context);
-bool topics_name_valid(struct bytes name);
-bool topics_is_system(struct bytes name);
 
 /* Implemented by the log half (consume_queue.c): a topic's queues moved to another slot range or got slots; copies what
  * the queue table says (old_count may be 0), makes the new slots' generation visible last. Called before the image

@@ -97,7 +97,8 @@ static void test_heartbeat(void **state)
         "\"heartbeatFingerprint\":5}";
     struct heartbeat heartbeat;
     const char *error = NULL;
-    assert_int_equal(heartbeat_parse(bytes_of(body), 77, 1, 333, &heartbeat, &error), 0);
+    assert_int_equal(heartbeat_parse(bytes_of(body), &(struct msg_member_put){.connection = 77, .language = 1, .version = 333},
+                                     &heartbeat, &error), 0);
     assert_int_equal(heartbeat.fingerprint, 5);
     assert_false(heartbeat.without_subscriptions);
     struct member *member = heartbeat.members;
@@ -127,7 +128,7 @@ static void test_heartbeat(void **state)
                                       "\"subscriptionDataSet\":[{\"topic\":\"\"}]}]}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         error = NULL;
-        assert_int_equal(heartbeat_parse(bytes_of(bad[i]), 1, 0, 479, &heartbeat, &error), -EINVAL);
+        assert_int_equal(heartbeat_parse(bytes_of(bad[i]), &(struct msg_member_put){.connection = 1}, &heartbeat, &error), -EINVAL);
         assert_non_null(error);
     }
 }
