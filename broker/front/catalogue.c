@@ -27,6 +27,7 @@ struct catalogue {
     bool changed; /* since the last settle */
     unsigned topics_version;
     uint64_t epoch, number;             /* of the last record taken */
+    struct config_entry config;         /* its text is owned */
     struct group_entry *changed_groups; /* of `now` */
 };
 
@@ -112,7 +113,13 @@ void catalogue_free(struct catalogue *catalogue)
         return;
     tables_clear(&catalogue->now);
     tables_clear(&catalogue->next);
+    free((void *)catalogue->config.text.data);
     free(catalogue);
+}
+
+struct config_entry catalogue_config(const struct catalogue *catalogue)
+{
+    return catalogue->config;
 }
 
 bool catalogue_is_whole(const struct catalogue *catalogue)
@@ -449,6 +456,21 @@ static void take_subscription(struct catalogue *catalogue, struct tables *tables
     mark_changed(catalogue, group);
 }
 
+/* One record is all of it, so it acts at once, in the middle of a snapshot too. */
+static void take_config(struct front *front, const uint8_t *payload, uint32_t size)
+{
+    const struct msg_cat_config *record = (const struct msg_cat_config *)payload;
+    struct config_entry *config = &front->catalogue->config;
+    struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
+    struct bytes text = cursor_get_string(&cursor);
+    free((void *)config->text.data);
+    config->text = (struct bytes){(const uint8_t *)copy_text(text), text.size};
+    config->state_version = record->state_version;
+    config->timestamp_ms = record->timestamp_ms;
+    config->counter = record->counter;
+    front_config_apply(&front->config, text);
+}
+
 static bool has_consumer(const struct group_entry *group, const struct member_entry *wanted)
 {
     for (const struct member_entry *member = group->members; member; member = member->next)
@@ -503,6 +525,9 @@ static void apply(struct front *front, uint16_t kind, const uint8_t *payload, ui
     case MSG_CAT_TOPIC_DROP:
         drop_topic(tables, payload, size);
         catalogue->topics_version++;
+        break;
+    case MSG_CAT_CONFIG:
+        take_config(front, payload, size);
         break;
     case MSG_CAT_GROUP:
         take_group(tables, payload, size);

@@ -85,6 +85,13 @@ void catalogue_settle(struct front *front);
 /* A slot turned out to be somebody else's: what we know is not whole, whatever the numbers say. */
 void catalogue_doubt(struct front *front);
 
+/* The broker's configuration in force, as the store said last; empty text before the first snapshot. */
+struct config_entry {
+    struct bytes text; /* properties; valid until the next turn */
+    int64_t state_version, timestamp_ms, counter;
+};
+struct config_entry catalogue_config(const struct catalogue *catalogue);
+
 /* Changes whenever queues of a known topic moved, went, or a snapshot came. */
 unsigned catalogue_topics_version(const struct catalogue *catalogue);
 

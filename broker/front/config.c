@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/conf.h"
 #include "front.h"
+#include "pull.h"
 
 static int read_text(int fd, char **ret_text, size_t *ret_size)
 {
@@ -50,6 +51,24 @@ static char *copy_or(struct conf *conf, const char *key, const char *missing)
     return strdup(value && *value ? value : missing);
 }
 
+/* What may change while we run. Once more behind the checks of a start, so that there is one list of these keys. */
+static void take_run_time(struct front_config *config, struct conf *conf)
+{
+    int64_t permission, idle_s;
+    if (conf_get_i64(conf, "", "brokerPermission", 6, &permission) == 0)
+        config->broker_permission = (int)permission;
+    if (conf_get_i64(conf, "", "serverChannelMaxIdleTimeSeconds", 120, &idle_s) == 0)
+        config->idle_ms = idle_s * 1000;
+    conf_get_i64(conf, "", "maxMessageSize", 4194304, &config->max_message_size);
+    conf_get_i64(conf, "", "maxTransferCountOnMessageInMemory", 32, &config->pull_count_max);
+    conf_get_i64(conf, "", "maxTransferBytesOnMessageInMemory", 262144, &config->pull_bytes_max);
+    conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group);
+    if (config->pull_count_max > PULL_COUNT_MAX)
+        config->pull_count_max = PULL_COUNT_MAX;
+    if (config->pull_bytes_max > PULL_BYTES_MAX)
+        config->pull_bytes_max = PULL_BYTES_MAX;
+}
+
 static int take_numbers(struct front_config *config, struct conf *conf)
 {
     int64_t port, permission;
@@ -60,6 +79,7 @@ static int take_numbers(struct front_config *config, struct conf *conf)
         conf_get_i64(conf, "", "mappedFileSizeConsumeQueue", 6000000, &config->consume_queue_file_size) < 0 ||
         conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group) < 0)
         return -EINVAL;
+    take_run_time(config, conf);
     if (port < 0 || port > UINT16_MAX || config->commit_log_file_size < 4096 || config->consume_queue_file_size < 20)
         return -ERANGE;
     config->consume_queue_file_size = (config->consume_queue_file_size + 19) / 20 * 20; /* as Apache rounds it */
@@ -71,7 +91,9 @@ static int take_numbers(struct front_config *config, struct conf *conf)
 static int take_texts(struct front_config *config, struct conf *conf)
 {
     const char *root = conf_get(conf, "", "storePathRootDir"), *log = conf_get(conf, "", "storePathCommitLog");
-    const char *ip = conf_get(conf, "", "brokerIP1");
+    const char *ip = conf_get(conf, "", "brokerIP1"), *admin_from = conf_get(conf, "", "adminFrom");
+    if (address_list_parse(admin_from ? admin_from : "loopback", &config->admin_from) < 0)
+        return -EINVAL;
     if (!root || !*root)
         return -EINVAL;
     config->broker_name = copy_or(conf, "brokerName", "broker-a");
@@ -102,6 +124,15 @@ int front_config_load(struct front_config *config, int fd, char **ret_error)
         r = take_texts(config, conf);
     conf_free(conf);
     return r;
+}
+
+void front_config_apply(struct front_config *config, struct bytes text)
+{
+    struct conf *conf;
+    if (conf_read_text("catalogue", (const char *)text.data, text.size, CONF_PROPERTIES, &conf, NULL) < 0)
+        return;
+    take_run_time(config, conf);
+    conf_free(conf);
 }
 
 void front_config_free(struct front_config *config)

@@ -455,8 +455,8 @@ void connections_expire(struct front *front)
             continue;
         /* While a request waits for the store it is not the client that is silent. */
         bool idle =
-            front->now_ms - channel->active_ms > CHANNEL_IDLE_MS && channel->outstanding == 0 && !channel->paused;
-        bool silent = channel->members && front->now_ms - channel->heartbeat_ms > CHANNEL_IDLE_MS;
+            front->now_ms - channel->active_ms > front->config.idle_ms && channel->outstanding == 0 && !channel->paused;
+        bool silent = channel->members && front->now_ms - channel->heartbeat_ms > CHANNEL_SILENT_MS;
         if (idle || silent)
             channel_close(channel, idle ? "idle" : "no heartbeat");
     }

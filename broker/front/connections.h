@@ -17,7 +17,7 @@ enum {
     CHANNELS_MAX = 65536,
     CHANNEL_OUT_MAX = 8 * 1024 * 1024, /* more waits to be sent: stop reading */
     CHANNEL_OUT_LOW = 2 * 1024 * 1024, /* read again below this */
-    CHANNEL_IDLE_MS = 120 * 1000,      /* Apache's serverChannelMaxIdleTimeSeconds */
+    CHANNEL_SILENT_MS = 120 * 1000,    /* members without heartbeat, as Apache's channelExpiredTimeout */
 };
 
 struct channel_ref {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "base/address_list.h"
 #include "base/bytes.h"
 #include "fault/fault.h"
 #include "fd/fd_channel.h"
@@ -27,6 +28,8 @@ struct front_config {
     int listen_port;
     int broker_permission;
     bool auto_create_group;
+    int64_t pull_count_max, pull_bytes_max, idle_ms;
+    struct address_list admin_from; /* who may change something for everybody */
     char store_host_hex[41]; /* upper-case hex of store host address and port: the head of every offset message id */
 };
 
@@ -60,6 +63,8 @@ struct front {
 enum { FRONT_PERM_READ = 4, FRONT_PERM_WRITE = 2 };
 
 int front_config_load(struct front_config *config, int fd, char **ret_error);
+/* What changed at run time, from the catalogue; a value that makes no sense is left as it was. */
+void front_config_apply(struct front_config *config, struct bytes text);
 void front_config_free(struct front_config *config);
 
 /* One turn after the event loop woke up. */

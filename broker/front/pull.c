@@ -16,8 +16,7 @@
 #include "wire/codes.h"
 
 enum {
-    COUNT_MAX = 32,
-    BYTES_MAX = 256 * 1024, /* of one answer; its first message always goes */
+    COUNT_DEFAULT = 32,     /* of a request that says no number */
     SCAN_MAX = 800,         /* queue entries looked at for one answer */
     COPY_BELOW = 4096,      /* a small body is copied behind its header: cheaper than a piece of its own */
 };
@@ -199,7 +198,7 @@ static enum taken take_entry(struct front *front, const struct pull *pull, const
         return entry->size == INT32_MAX ? SKIPPED : FULL; /* Apache's filler before a queue's first entry */
     if (entry->pos < atomic_load_explicit(&table->log_min_pos, memory_order_acquire))
         return SKIPPED; /* its file is gone */
-    if (found->count && found->size + (size_t)entry->size > BYTES_MAX)
+    if (found->count && found->size + (size_t)entry->size > (size_t)front->config.pull_bytes_max)
         return FULL;
     struct log_file *file;
     const uint8_t *data;
@@ -255,7 +254,7 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
     if (check_range(pull, found))
         return 0;
     int64_t at = pull->offset, end = at + SCAN_MAX < found->max_offset ? at + SCAN_MAX : found->max_offset;
-    unsigned count_max = pull->max_count < 1 ? 1 : least(pull->max_count, COUNT_MAX);
+    unsigned count_max = pull->max_count < 1 ? 1 : least(pull->max_count, (int)front->config.pull_count_max);
     enum taken taken = TAKEN;
     while (at < end && found->count < count_max && taken != FULL && taken != COLD) {
         unsigned wanted = least(end - at, filter->all ? count_max - found->count : CHUNK);
@@ -506,7 +505,7 @@ static const char *parse(const struct frame *frame, struct pull *pull)
         return "queueId";
     if (frame_get_i64(frame, "queueOffset", 0, &pull->requested_offset) < 0)
         return "queueOffset";
-    if (frame_get_i32(frame, "maxMsgNums", COUNT_MAX, &pull->max_count) < 0)
+    if (frame_get_i32(frame, "maxMsgNums", COUNT_DEFAULT, &pull->max_count) < 0)
         return "maxMsgNums";
     if (frame_get_i32(frame, "sysFlag", 0, &pull->sys_flag) < 0)
         return "sysFlag";

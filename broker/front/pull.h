@@ -28,6 +28,7 @@ struct pull {
     unsigned wheel_bucket;
     char text[]; /* a kept one's strings */
 };
+enum { PULL_COUNT_MAX = 128, PULL_BYTES_MAX = 4 << 20 }; /* of one answer, whatever the configuration says */
 enum {
     PULL_COMMIT_OFFSET = 1,
     PULL_SUSPEND = 2,
@@ -52,7 +53,7 @@ struct pull_found {
         struct log_file *file;
         const uint8_t *data;
         size_t size;
-    } ranges[32];
+    } ranges[PULL_COUNT_MAX];
     struct cold_range cold;
 };
 struct tag_filter;

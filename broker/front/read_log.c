@@ -17,12 +17,13 @@
 
 #include "base/cleanup.h"
 #include "base/panic.h"
+#include "msg/msg.h"
 
 enum {
     LOG_FILES_MAX = 256,   /* maps kept */
     QUEUE_FILES_MAX = 512, /* descriptors kept */
     RECORD_SIZE_LEAST = 91,
-    RECORD_OVERHEAD_MAX = 65536, /* a record is at most maxMessageSize + this */
+    RECORD_OVERHEAD_MAX = 65536, /* a record is at most a body and this; maxMessageSize may have been larger than it is */
     HOT_WINDOW = 256 * 1024,     /* looked at with one mincore */
     COLD_READ = 256 * 1024,      /* brought in at once */
     PAGE = 4096,
@@ -342,7 +343,7 @@ int read_log_record(struct read_log *log, const struct queue_entry *entry, bool 
     const struct front_config *config = &log->front->config;
     ret_cold->fd = -1;
     if (entry->pos < 0 || entry->size < RECORD_SIZE_LEAST ||
-        entry->size > config->max_message_size + RECORD_OVERHEAD_MAX ||
+        entry->size > MSG_BODY_MAX + RECORD_OVERHEAD_MAX ||
         entry->pos % config->commit_log_file_size + entry->size > config->commit_log_file_size)
         return -EBADMSG;
     struct log_file *file;

@@ -4,10 +4,12 @@
  * copy of the frame waits here. */
 #include "route.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker_config.h"
 #include "catalogue.h"
 #include "lock.h"
 #include "member.h"
@@ -24,6 +26,7 @@ enum {
     PORT_FAST = 2, /* listenPort − 2: Apache registers no pulls there */
     PORT_ANY = PORT_MAIN | PORT_FAST,
     NEEDS_CATALOGUE = 4,
+    ADMIN = 8, /* changes something for everybody: only from peers in adminFrom */
 };
 
 static const struct route {
@@ -35,7 +38,9 @@ static const struct route {
     {REQUEST_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
     {REQUEST_QUERY_CONSUMER_OFFSET, PORT_ANY, offset_query},
     {REQUEST_UPDATE_CONSUMER_OFFSET, PORT_ANY, offset_update},
-    {REQUEST_UPDATE_AND_CREATE_TOPIC, PORT_ANY, topic_update_and_create},
+    {REQUEST_UPDATE_AND_CREATE_TOPIC, PORT_ANY | ADMIN, topic_update_and_create},
+    {REQUEST_UPDATE_BROKER_CONFIG, PORT_ANY | ADMIN, broker_config_update},
+    {REQUEST_GET_BROKER_CONFIG, PORT_ANY | NEEDS_CATALOGUE, broker_config_get},
     {REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, PORT_ANY | NEEDS_CATALOGUE, search_by_time},
     {REQUEST_GET_MAX_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_max_offset},
     {REQUEST_GET_MIN_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_min_offset},
@@ -68,11 +73,32 @@ static int unsupported(struct front *front, struct channel *channel, const struc
     return 0;
 }
 
+static bool is_administrator(const struct front *front, const struct channel *channel)
+{
+    struct sockaddr_in6 peer = {.sin6_family = AF_INET6};
+    struct sockaddr_in peer4 = {.sin_family = AF_INET};
+    memcpy(&peer.sin6_addr, channel->peer_ip, sizeof peer.sin6_addr);
+    memcpy(&peer4.sin_addr, channel->peer_ip, sizeof peer4.sin_addr);
+    const void *address = channel->peer_ipv6 ? (const void *)&peer : (const void *)&peer4;
+    return address_list_has(&front->config.admin_from, address);
+}
+
+static int refuse_change(struct channel *channel, const struct frame *frame)
+{
+    char address[INET6_ADDRSTRLEN] = "?";
+    inet_ntop(channel->peer_ipv6 ? AF_INET6 : AF_INET, channel->peer_ip, address, sizeof address);
+    reply_error(channel, frame, RESPONSE_NO_PERMISSION, "%s is taken only from the addresses that adminFrom names, not from %s",
+                request_code_name(frame->code), address);
+    return 0;
+}
+
 static int route_run(struct front *front, struct channel *channel, const struct frame *frame, bool may_hold)
 {
     const struct route *route = route_find(frame->code);
     if (!route || !(route->flags & (channel->vip ? PORT_FAST : PORT_MAIN)))
         return unsupported(front, channel, frame);
+    if (route->flags & ADMIN && !is_administrator(front, channel))
+        return refuse_change(channel, frame);
     if (route->flags & NEEDS_CATALOGUE && !catalogue_is_whole(front->catalogue)) {
         int r = may_hold ? held_requests_add(front, channel, frame) : -ENOSPC;
         if (r < 0)

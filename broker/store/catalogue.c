@@ -14,6 +14,7 @@
 #include "members.h"
 #include "msg/msg.h"
 #include "offsets.h"
+#include "run_time_config.h"
 #include "shm/board.h"
 
 enum {
@@ -232,6 +233,17 @@ static void make_subscription(struct catalogue *catalogue, const char *group, co
     cursor_put_string(c, bytes_of(subscription->expression));
 }
 
+static void make_config(struct catalogue *catalogue, const struct run_time_config *config)
+{
+    struct data_version version = run_time_config_version(config);
+    struct msg_cat_config fixed = {
+        .state_version = version.state_version,
+        .timestamp_ms = version.timestamp_ms,
+        .counter = version.counter,
+    };
+    cursor_put_string(record_begin(catalogue, &fixed, sizeof fixed), run_time_config_text(config));
+}
+
 /* Snapshots. */
 
 struct snapshot {
@@ -299,6 +311,8 @@ static void snapshot_all(struct store *store, struct catalogue_feed *feed)
     size_t waiting = feed->end - feed->start;
     struct msg_catalogue mark = {0};
     feed_add(store, feed, MSG_CAT_BEGIN, &mark, sizeof mark);
+    make_config(store->catalogue, store->run_time_config);
+    snapshot_add(&snapshot, MSG_CAT_CONFIG);
     topics_each(store->topics, snapshot_topic, &snapshot);
     groups_each(store->groups, snapshot_group, &snapshot);
     groups_each_forbidden(store->groups, snapshot_forbidden, &snapshot);
@@ -400,6 +414,14 @@ void catalogue_reset(struct store *store, struct bytes group, struct bytes topic
         return;
     make_reset(store->catalogue, group, topic, queue_id, offset);
     spread(store, dropped ? MSG_CAT_RESET_DROP : MSG_CAT_RESET);
+}
+
+void catalogue_config(struct store *store)
+{
+    if (!is_spoken(store))
+        return;
+    make_config(store->catalogue, store->run_time_config);
+    spread(store, MSG_CAT_CONFIG);
 }
 
 void catalogue_member(struct store *store, const struct member *member, bool dropped)

@@ -35,6 +35,7 @@ void catalogue_group_drop(struct store *store, const char *group);
 void catalogue_forbidden(struct store *store, const char *group, const char *topics);
 void catalogue_reset(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
                      bool dropped);
+void catalogue_config(struct store *store);
 void catalogue_member(struct store *store, const struct member *member, bool dropped);
 void catalogue_subscription(struct store *store, const char *group, const struct subscription *subscription,
                             bool dropped);

@@ -40,6 +40,9 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
         {"brokerPermission", 6, 0, 7, &permission},
         {"flushConsumerOffsetInterval", 5000, 10, INT32_MAX, &config->flush_offset_interval_ms},
         {"registerNameServerPeriod", 30000, 10000, 60000, &config->register_interval_ms},
+        {"flushIntervalCommitLog", 500, 1, INT32_MAX, &config->flush_interval_ms},
+        {"flushCommitLogLeastPages", 4, 0, 1 << 20, &config->flush_least_pages},
+        {"flushCommitLogThoroughInterval", 10000, 0, INT32_MAX, &config->flush_thorough_ms},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int r = conf_get_i64(conf, "", rows[i].key, rows[i].fallback, rows[i].to);
@@ -148,7 +151,7 @@ int config_load(int fd, struct store_config *ret_config, char **ret_error)
         key = "storePathRootDir";
         r = -EINVAL;
     }
-    conf_free(conf);
+    ret_config->granted = conf;
     if (key && asprintf(ret_error, "configuration of the store: %s is missing or out of its range", key) < 0)
         *ret_error = NULL;
     return r;
@@ -166,5 +169,6 @@ void config_free(struct store_config *config)
     for (char **name = config->namesrvs; name && *name; name++)
         free(*name);
     free(config->namesrvs);
+    conf_free(config->granted);
     *config = (struct store_config){0};
 }

@@ -12,11 +12,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/broker_keys.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "config_tables.h"
 #include "json_file.h"
+#include "run_time_config.h"
 #include "shm/board.h"
 
 struct config_files {
@@ -38,11 +40,12 @@ struct config_files {
 static const struct {
     const char *name;
     void (*print)(struct store *store, struct text *text);
-    int (*load)(struct store *store, json_t *json);
+    int (*load)(struct store *store, json_t *json); /* NULL: not JSON */
 } files[CONFIG_FILE_COUNT] = {
     [CONFIG_FILE_TOPICS] = {"topics.json", config_tables_print_topics, config_tables_load_topics},
     [CONFIG_FILE_GROUPS] = {"subscriptionGroup.json", config_tables_print_groups, config_tables_load_groups},
     [CONFIG_FILE_OFFSETS] = {"consumerOffset.json", config_tables_print_offsets, config_tables_load_offsets},
+    [CONFIG_FILE_BROKER] = {BROKER_RUN_TIME_FILE, run_time_config_print_file, NULL},
 };
 
 static int folder_of(const struct store *store, char *folder, size_t size)
@@ -57,12 +60,12 @@ int config_files_load(struct store *store)
     int r = folder_of(store, folder, sizeof folder);
     for (unsigned i = 0; i < CONFIG_FILE_COUNT && r == 0; i++) {
         json_t *json = NULL;
-        r = json_file_read(folder, files[i].name, &json);
+        r = files[i].load ? json_file_read(folder, files[i].name, &json) : run_time_config_load_file(store, folder);
         if (r == -ENOENT) {
             r = 0;
             continue;
         }
-        if (r == 0)
+        if (r == 0 && files[i].load)
             r = files[i].load(store, json);
         json_decref(json);
         if (r < 0)
@@ -242,7 +245,7 @@ int config_files_start(struct store *store)
     config->thread_runs = true;
     /* What the image or the log knew and a file did not; also a cold start's system topics. */
     for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
-        config->changed[i] = true;
+        config->changed[i] = i != CONFIG_FILE_BROKER || run_time_config_version(store->run_time_config).counter > 0;
     store->config_files = TAKE_PTR(config);
     return 0;
 }

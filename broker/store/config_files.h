@@ -1,4 +1,5 @@
-/* topics.json, subscriptionGroup.json and consumerOffset.json under STORE/config, in Apache's dialect (store facts 7):
+/* topics.json, subscriptionGroup.json and consumerOffset.json under STORE/config, in Apache's dialect (store facts 7), and
+ * broker.properties, what was changed at run time:
  * read at a cold start, written some time after a change. The event loop makes the text; a helper thread writes, syncs
  * and renames it, so that the single writer never waits for a disk. Store process. */
 #pragma once
@@ -11,6 +12,7 @@ enum config_file {
     CONFIG_FILE_TOPICS,
     CONFIG_FILE_GROUPS,
     CONFIG_FILE_OFFSETS,
+    CONFIG_FILE_BROKER,
     CONFIG_FILE_COUNT,
 };
 

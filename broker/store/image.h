@@ -65,6 +65,7 @@ enum image_type {
     IMAGE_UNLOCK,          /* queue_locks.c */
     IMAGE_RESET,           /* offsets.c: an offset and its reset mark */
     IMAGE_RESET_SEEN,      /* offsets.c: the mark is gone */
+    IMAGE_RUN_TIME_CONFIG = 32, /* run_time_config.c: all that was changed */
 };
 
 struct image;

@@ -23,6 +23,7 @@
 #include "offsets.h"
 #include "queue_locks.h"
 #include "registration.h"
+#include "run_time_config.h"
 #include "shm/board.h"
 #include "topics.h"
 
@@ -45,6 +46,7 @@ static void write_everything(struct image *image, void *context)
     groups_write_image(store->groups, image);
     offsets_write_image(store->offsets, image);
     queue_locks_write_image(store->queue_locks, image);
+    run_time_config_write_image(store->run_time_config, image);
 }
 
 static int apply_record(void *context, enum image_type type, struct bytes payload)
@@ -67,6 +69,8 @@ static int apply_record(void *context, enum image_type type, struct bytes payloa
     case IMAGE_LOCK:
     case IMAGE_UNLOCK:
         return queue_locks_apply_image(store, type, payload);
+    case IMAGE_RUN_TIME_CONFIG:
+        return run_time_config_apply_image(store, payload);
     }
     return -EBADMSG;
 }
@@ -80,6 +84,8 @@ static int make_tables(struct store *store)
         r = offsets_new(&store->offsets);
     if (r == 0)
         r = queue_locks_new(&store->queue_locks);
+    if (r == 0)
+        r = run_time_config_new(store, &store->run_time_config);
     return r;
 }
 
@@ -89,6 +95,8 @@ static void free_tables(struct store *store)
     groups_free(store->groups);
     offsets_free(store->offsets);
     queue_locks_free(store->queue_locks);
+    run_time_config_free(store->run_time_config);
+    store->run_time_config = NULL;
     store->topics = NULL;
     store->groups = NULL;
     store->offsets = NULL;
@@ -467,6 +475,16 @@ static void take_clean(const struct request *request)
     answer(request, admin.token, r < 0 ? CODE_SYSTEM_ERROR : CODE_SUCCESS, 0, r < 0 ? strerror(-r) : "");
 }
 
+static void take_config_put(const struct request *request)
+{
+    struct msg_request put;
+    memcpy(&put, request->payload, sizeof put);
+    struct cursor c = strings_behind(request, sizeof put);
+    const char *remark;
+    int32_t code = run_time_config_put(request->store, cursor_get_string(&c), &remark);
+    answer(request, put.token, code, 0, remark);
+}
+
 void metadata_take(struct store *store, struct peer *peer, const struct ring_view *view)
 {
     struct request request = {store, peer, view->payload, view->payload_size, view->record.pos};
@@ -520,6 +538,9 @@ void metadata_take(struct store *store, struct peer *peer, const struct ring_vie
         break;
     case MSG_CLEAN:
         take_clean(&request);
+        break;
+    case MSG_CONFIG_PUT:
+        take_config_put(&request);
         break;
     default:
         PANIC("%s: record of kind %u came to the metadata half", peer->name, view->record.kind);

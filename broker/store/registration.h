@@ -9,6 +9,6 @@
 int registration_start(struct store *store);
 /* Says goodbye and frees. */
 void registration_stop(struct store *store);
-/* The whole table to every name server: a topic is gone. */
+/* The whole table to every name server: a topic is gone, or something that all of them carry has changed. */
 void registration_topics(struct store *store);
 void registration_topic(struct store *store, const struct topic *topic);

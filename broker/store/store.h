@@ -27,7 +27,9 @@ struct store_config {
     int broker_permission;
     int64_t flush_offset_interval_ms;
     int64_t register_interval_ms; /* whole registration; heartbeats go each second */
+    int64_t flush_interval_ms, flush_least_pages, flush_thorough_ms; /* ASYNC_FLUSH */
     char **namesrvs; /* local name servers' names, NULL-terminated */
+    struct conf *granted; /* the text itself */
 };
 
 struct store {
@@ -61,5 +63,6 @@ struct store {
     struct catalogue *catalogue;
     struct registration *registration;
     struct config_files *config_files;
+    struct run_time_config *run_time_config;
     struct metadata *metadata;
 };

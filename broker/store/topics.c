@@ -223,6 +223,21 @@ static void write_record(struct topics *topics, struct image *image, const struc
     image_end(image, &c);
 }
 
+static void write_version(struct topics *topics, struct image *image)
+{
+    struct cursor c = image_begin(image, IMAGE_TOPICS_VERSION);
+    data_version_put(&c, &topics->version);
+    cursor_put_u32(&c, topics->next_generation);
+    image_end(image, &c);
+}
+
+void topics_next_version(struct store *store)
+{
+    data_version_next(&store->topics->version);
+    write_version(store->topics, store->image);
+    config_files_changed(store, CONFIG_FILE_TOPICS);
+}
+
 void topics_write_image(struct topics *topics, struct image *image)
 {
     /* First, since a drop read back takes a topic and its offsets away: those of the name that are there again follow. */
@@ -232,10 +247,7 @@ void topics_write_image(struct topics *topics, struct image *image)
     struct topic_entry *entry, *next;
     HASH_ITER(hh, topics->by_name, entry, next)
     write_record(topics, image, &entry->topic);
-    struct cursor c = image_begin(image, IMAGE_TOPICS_VERSION);
-    data_version_put(&c, &topics->version);
-    cursor_put_u32(&c, topics->next_generation);
-    image_end(image, &c);
+    write_version(topics, image);
 }
 
 static struct topic_entry *new_entry(struct topics *topics, struct bytes name)

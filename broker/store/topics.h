@@ -54,6 +54,8 @@ int topics_loaded(struct store *store);
 void topics_write_image(struct topics *topics, struct image *image);
 int topics_make_system(struct store *store);
 struct data_version topics_version(const struct topics *topics);
+/* Something else that registrations carry has changed. Room in the image was made (one record). */
+void topics_next_version(struct store *store);
 void topics_set_version(struct topics *topics, const struct data_version *version);
 
 /* What a topic is to look like; `least_slots` keeps room for queues that exist beyond both counts. */

@@ -35,9 +35,6 @@ enum {
     DATA_BYTES_PER_VISIT = 256 * 1024, /* of one peer, before the next one has its chance */
     TURNS_BETWEEN_EVENTS = 64,
     DISPATCH_BYTES = 4 << 20,
-    FLUSH_INTERVAL_MS = 500,
-    FLUSH_PAGES = 4,
-    FLUSH_THOROUGH_MS = 10000,
     QUEUES_SYNC_MS = 5000,
     IDLE_TICKS = 12, /* half seconds without work until memory is given back and the clock stops */
     DRAIN_MS = 3000,
@@ -429,7 +426,7 @@ static void log_sync(struct turn *turn, int64_t now_ms)
     int64_t dirty = commit_log_end(store->commit_log) - flush_done_pos(store->flush);
     if (dirty <= 0 || turn->last_store_ms == 0)
         return;
-    if (dirty < FLUSH_PAGES * 4096 && now_ms - turn->flushed_at_ms < FLUSH_THOROUGH_MS)
+    if (dirty < store->config.flush_least_pages * 4096 && now_ms - turn->flushed_at_ms < store->config.flush_thorough_ms)
         return;
     turn->flushed_at_ms = now_ms;
     flush_log(store->flush, commit_log_end(store->commit_log), turn->last_store_ms);
@@ -463,7 +460,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *context)
         turn->ticking = false;
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
     }
-    sd_event_source_set_time_relative(source, FLUSH_INTERVAL_MS * 1000);
+    sd_event_source_set_time_relative(source, (uint64_t)turn->store->config.flush_interval_ms * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -473,7 +470,7 @@ static void tick_start(struct turn *turn)
     if (turn->ticking)
         return;
     turn->ticking = true;
-    sd_event_source_set_time_relative(turn->timer, FLUSH_INTERVAL_MS * 1000);
+    sd_event_source_set_time_relative(turn->timer, (uint64_t)turn->store->config.flush_interval_ms * 1000);
     sd_event_source_set_enabled(turn->timer, SD_EVENT_ONESHOT);
 }
 

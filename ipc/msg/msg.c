@@ -23,6 +23,7 @@ const char *msg_kind_name(unsigned kind)
         [MSG_OFFSET_RESET_SEEN] = "OFFSET_RESET_SEEN",
         [MSG_OFFSET_CLONE] = "OFFSET_CLONE",
         [MSG_CLEAN] = "CLEAN",
+        [MSG_CONFIG_PUT] = "CONFIG_PUT",
         [MSG_SEND_ANSWER] = "SEND_ANSWER",
         [MSG_ANSWER] = "ANSWER",
         [MSG_LOCK_ANSWER] = "LOCK_ANSWER",
@@ -40,6 +41,7 @@ const char *msg_kind_name(unsigned kind)
         [MSG_CAT_FORBIDDEN] = "CAT_FORBIDDEN",
         [MSG_CAT_RESET] = "CAT_RESET",
         [MSG_CAT_RESET_DROP] = "CAT_RESET_DROP",
+        [MSG_CAT_CONFIG] = "CAT_CONFIG",
     };
     return kind < sizeof names / sizeof names[0] && names[kind] ? names[kind] : "unknown";
 }

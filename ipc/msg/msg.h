@@ -38,6 +38,7 @@ enum msg_kind {
     MSG_OFFSET_RESET_SEEN,
     MSG_OFFSET_CLONE,
     MSG_CLEAN,
+    MSG_CONFIG_PUT = 48,
     /* store → peer */
     MSG_SEND_ANSWER = 64,
     MSG_ANSWER,
@@ -57,6 +58,7 @@ enum msg_kind {
     MSG_CAT_FORBIDDEN,
     MSG_CAT_RESET,
     MSG_CAT_RESET_DROP,
+    MSG_CAT_CONFIG = 112,
 };
 
 struct msg_request {
@@ -219,6 +221,7 @@ struct msg_group_put {
 };
 _Static_assert(sizeof(struct msg_group_put) == 48, "layout");
 enum { MSG_GROUP_AUTO = 1 };
+/* MSG_CONFIG_PUT: msg_request, then string: properties text of what is to change in the broker's configuration. */
 
 /* MSG_ANSWER: to every control request. Then: remark (remark_size bytes). */
 struct msg_answer {
@@ -342,6 +345,13 @@ struct msg_cat_subscription {
     uint8_t reserved[7];
 };
 _Static_assert(sizeof(struct msg_cat_subscription) == 32, "layout");
+
+/* The broker's configuration in force, with its data version. Then string: properties text, every key. */
+struct msg_cat_config {
+    struct msg_catalogue catalogue;
+    int64_t state_version, timestamp_ms, counter;
+};
+_Static_assert(sizeof(struct msg_cat_config) == 40, "layout");
 
 /* Limits that both sides hold to. */
 enum {

@@ -224,6 +224,22 @@ static enum msg_refusal check_offset_list(struct walk *walk)
     return finish(walk);
 }
 
+static enum msg_refusal check_config_put(struct walk *walk)
+{
+    struct msg_request put;
+    FIXED(walk, put);
+    string(walk, UINT16_MAX);
+    return finish(walk);
+}
+
+static enum msg_refusal check_cat_config(struct walk *walk)
+{
+    struct msg_cat_config config;
+    FIXED(walk, config);
+    string(walk, UINT16_MAX);
+    return finish(walk);
+}
+
 static enum msg_refusal check_send_answer(struct walk *walk)
 {
     struct msg_send_answer answer;
@@ -377,6 +393,7 @@ static check_function *const request_checks[] = {
     [MSG_OFFSET_RESET_SEEN] = check_offset,
     [MSG_OFFSET_CLONE] = check_offset_clone,
     [MSG_CLEAN] = check_clean,
+    [MSG_CONFIG_PUT] = check_config_put,
 };
 
 static check_function *const answer_checks[] = {
@@ -387,6 +404,7 @@ static check_function *const answer_checks[] = {
     [MSG_CAT_BEGIN] = check_cat_mark,
     [MSG_CAT_TOPIC] = check_cat_topic,
     [MSG_CAT_TOPIC_DROP] = check_cat_topic_drop,
+    [MSG_CAT_CONFIG] = check_cat_config,
     [MSG_CAT_GROUP] = check_cat_group,
     [MSG_CAT_GROUP_DROP] = check_cat_group_drop,
     [MSG_CAT_MEMBER] = check_cat_member,

@@ -249,7 +249,7 @@ static void test_lookup(void **state)
                                      .commit_log_dir = log_folder,
                                      .commit_log_file_size = LOG_FILE,
                                      .consume_queue_file_size = 6000000,
-                                     .max_message_size = 4194304},
+                                     .max_message_size = 4194304, .pull_count_max = 32, .pull_bytes_max = 262144},
                           .now_ms = 1};
     front.queue_table =
         mmap(NULL, sizeof *front.queue_table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

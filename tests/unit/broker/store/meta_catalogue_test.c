@@ -10,7 +10,7 @@ struct known {
     uint64_t next_number; /* 0: not begun */
     bool complete;        /* END seen */
     unsigned records, snapshots, gaps;
-    unsigned topics, groups, forbidden, resets;
+    unsigned topics, groups, forbidden, resets, configs;
     char lines[KNOWN_MAX][160];
     unsigned line_count;
     unsigned answers;
@@ -105,6 +105,9 @@ static void see_catalogue(struct fixture *f, struct known *known, const struct r
         break;
     case MSG_CAT_TOPIC_DROP:
         known->topics--;
+        break;
+    case MSG_CAT_CONFIG:
+        known->configs++;
         break;
     case MSG_CAT_GROUP:
         known->groups++;

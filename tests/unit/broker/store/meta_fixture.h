@@ -75,6 +75,7 @@ static inline int fixture_open(struct fixture *f, bool warm)
         .broker_permission = 6,
         .flush_offset_interval_ms = 5000,
         .register_interval_ms = 30000,
+        .flush_interval_ms = 500,
     };
     f->store.peers = &f->peers;
     f->peers.list = f->list;

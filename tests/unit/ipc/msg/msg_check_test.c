@@ -185,6 +185,8 @@ static size_t make_all(struct sample *samples)
     struct msg_admin admin = {0};
     struct msg_group_put group_put = {0};
     struct msg_offset_list offset_list = {.after_queue = -1};
+    struct msg_request config_put = {0};
+    struct msg_cat_config cat_config = {0};
     struct msg_catalogue mark = {0};
     struct msg_cat_drop drop = {0};
     struct msg_cat_forbidden forbidden = {0};
@@ -217,6 +219,7 @@ static size_t make_all(struct sample *samples)
     samples[n++] = STRINGS(MSG_OFFSET_CLONE, true, admin, 5, 6, 0);
     samples[n++] = STRINGS(MSG_CLEAN, true, admin, -1);
     samples[n++] = make_offset_list_answer(3, 2);
+    samples[n++] = STRINGS(MSG_CONFIG_PUT, true, config_put, 30);
     samples[n++] = make_send_answer(1, 0);
     samples[n++] = make_send_answer(30, 30);
     samples[n++] = make_answer(0);
@@ -227,6 +230,7 @@ static size_t make_all(struct sample *samples)
     samples[n++] = STRINGS(MSG_CAT_TOPIC_DROP, false, drop, 5);
     samples[n++] = STRINGS(MSG_CAT_GROUP, false, cat_group, 5, 20);
     samples[n++] = STRINGS(MSG_CAT_GROUP_DROP, false, drop, 5);
+    samples[n++] = STRINGS(MSG_CAT_CONFIG, false, cat_config, 2000);
     samples[n++] = STRINGS(MSG_CAT_MEMBER, false, cat_member, 5, 6);
     samples[n++] = STRINGS(MSG_CAT_MEMBER_DROP, false, cat_member, 5, 6);
     samples[n++] = STRINGS(MSG_CAT_SUBSCRIPTION, false, cat_subscription, 5, 6, 7);
