@@ -589,6 +589,11 @@ void catalogue_take(struct front *front, uint16_t kind, const uint8_t *payload, 
     apply(front, kind, payload, size);
 }
 
+void catalogue_look_again(struct catalogue *catalogue)
+{
+    catalogue->changed = true;
+}
+
 void catalogue_settle(struct front *front)
 {
     struct catalogue *catalogue = front->catalogue;

@@ -82,6 +82,8 @@ void catalogue_forget(struct catalogue *catalogue);
 void catalogue_take(struct front *front, uint16_t kind, const uint8_t *payload, uint32_t size);
 /* After a turn's records: requests that waited for a whole catalogue, notices to members of changed groups. */
 void catalogue_settle(struct front *front);
+/* What was held for a heartbeat's sake is to be looked at, though the heartbeat may have changed nothing. */
+void catalogue_look_again(struct catalogue *catalogue);
 /* A slot turned out to be somebody else's: what we know is not whole, whatever the numbers say. */
 void catalogue_doubt(struct front *front);
 

@@ -42,6 +42,7 @@ struct channel {
     struct channel *next_paused;
     struct pull *polls; /* parked ones of this channel */
     struct member *members;
+    uint32_t heartbeats; /* those that the store has not answered: it may not know yet what they tell */
     UT_hash_handle by_number;
 };
 

@@ -123,8 +123,10 @@ static int tell(struct front *front, struct channel *channel, const struct frame
                                       .kind = PENDING_HEARTBEAT,
                                       .flags = unchanged ? HEARTBEAT_SUB_UNCHANGED : 0};
     uint64_t token = frame->flag & FRAME_FLAG_ONEWAY ? 0 : pending_add(front->pending, &request);
-    if (token)
+    if (token) {
         channel->outstanding++;
+        channel->heartbeats++;
+    }
     while (heartbeat->members) {
         struct member *member = heartbeat->members, **at = find_kept(channel, key_of(member));
         heartbeat->members = member->next;

@@ -361,12 +361,22 @@ static enum outcome run_checked(struct front *front, struct channel *channel, st
     return OUTCOME_DONE;
 }
 
+/* The client has told a newer subscription with a heartbeat that the store has not answered, perhaps because it is just
+ * dead: its word is waited for. (Clients pull with the new version without waiting for their heartbeat.) */
+static bool heartbeat_may_help(const struct channel *channel, const struct pull *pull, int32_t code)
+{
+    return channel->heartbeats > 0 && !pull->oneway &&
+           (code == RESPONSE_SUBSCRIPTION_NOT_LATEST || code == RESPONSE_SUBSCRIPTION_NOT_EXIST);
+}
+
 static enum outcome run(struct front *front, struct channel *channel, struct pull *pull, struct pull_found *found)
 {
     struct pull_checked checked = {0};
     enum outcome outcome = OUTCOME_DONE;
     checked.code = check(front, pull, &checked);
-    if (checked.code)
+    if (heartbeat_may_help(channel, pull, checked.code))
+        outcome = OUTCOME_HOLD;
+    else if (checked.code)
         refuse(front, channel, pull, &checked);
     else
         outcome = run_checked(front, channel, pull, &checked, found);

@@ -81,9 +81,11 @@ static void take_answer(struct front *front, const uint8_t *payload, uint32_t si
     if (channel) {
         struct reply_to to = {channel, request.opaque, false};
         channel->outstanding--;
-        if (request.kind == PENDING_HEARTBEAT)
+        if (request.kind == PENDING_HEARTBEAT) {
+            channel->heartbeats--;
+            catalogue_look_again(front->catalogue);
             member_heartbeat_answered(to, answer->code, remark, request.flags);
-        else if (request.kind == PENDING_OFFSET_QUERY)
+        } else if (request.kind == PENDING_OFFSET_QUERY)
             offset_query_answered(to, answer->code, remark, answer->value);
         else if (request.kind == PENDING_SEND)
             send_refused(to, answer->code, remark);

@@ -2,9 +2,11 @@
 back, no member is missing, no two consumers hold one queue."""
 import contextlib
 import os
+import signal
 import subprocess
 
 import java
+import remoting
 from cluster import build_dir
 from cluster_faults import FaultCluster
 from load import Load, Pressure, assert_promises, now_us, quantiles, told
@@ -70,3 +72,24 @@ def test_store_alone(seeded, rounds, figures, tmp_path):
         trouble = {k: summary[k] for k in QUIET if summary[k]}
         assert not trouble, f"{trouble}\n{(stock.out / 'events.txt').read_text()[-4000:]}\n{report}"
         assert deaths == len(times["tcp"]), report
+
+
+def test_pull_behind_a_heartbeat():
+    """A pull with a version that the client's heartbeat has told, but to a store that is just dying, is no error."""
+    with FaultCluster("1m") as cluster:
+        front = f"127.0.0.1:{cluster.workers('front')[0].ports[0]}"
+        with remoting.Connection(front) as client, remoting.Connection(front) as other:
+            assert other.put_topic("versions", 1).code == remoting.OK
+            assert other.send("versions", 0, b"one").code == remoting.OK
+            assert client.answer(client.post_heartbeat("me", "readers", "versions", 1)).code == remoting.OK
+            store = cluster.workers("store")[0]
+            os.kill(store.pid, signal.SIGSTOP)
+            heartbeat = client.post_heartbeat("me", "readers", "versions", 2)
+            pull = client.post_pull("versions", "readers", 0, 0, version=2)
+            too_new = client.post_pull("versions", "readers", 0, 0, version=3)
+            assert client.max_offset("versions", 0) == 1  # the front has seen the pulls that came before
+            assert not any(map(client.answered, (heartbeat, pull, too_new)))
+            cluster.kill_worker(store)
+            assert client.answer(heartbeat).code == remoting.OK
+            assert [m.body for m in remoting.messages(client.answer(pull).body)] == [b"one"]
+            assert client.answer(too_new).code == remoting.SUBSCRIPTION_NOT_LATEST

@@ -10,8 +10,9 @@ import struct
 import time
 from dataclasses import dataclass, field
 
-SEND_V2, PULL, TOPIC_PUT, MAX_OFFSET, ROUTE = 310, 11, 17, 30, 105
+SEND_V2, PULL, TOPIC_PUT, MAX_OFFSET, HEARTBEAT, ROUTE = 310, 11, 17, 30, 34, 105
 OK, SYSTEM_ERROR, TOPIC_NOT_EXIST, PULL_NOT_FOUND = 0, 1, 17, 19
+SUBSCRIPTION_NOT_LATEST = 25
 PULL_MAY_WAIT, PULL_SUBSCRIPTION = 2, 4
 
 
@@ -96,11 +97,21 @@ class Connection:
     def send(self, topic: str, queue: int, body: bytes, properties: dict = None) -> Answer:
         return self.answer(self.post_message(topic, queue, body, properties))
 
-    def post_pull(self, topic: str, group: str, queue: int, offset: int, wait_ms: int = 0) -> int:
+    def post_pull(self, topic: str, group: str, queue: int, offset: int, wait_ms: int = 0, version: int = None) -> int:
+        """With a version the subscription is not in the request: the one of the group's heartbeats counts."""
+        flags = (PULL_MAY_WAIT if wait_ms else 0) | (PULL_SUBSCRIPTION if version is None else 0)
         return self.post(PULL, {"consumerGroup": group, "topic": topic, "queueId": queue, "queueOffset": offset,
-                                "maxMsgNums": 32, "sysFlag": PULL_SUBSCRIPTION | (PULL_MAY_WAIT if wait_ms else 0),
-                                "commitOffset": 0, "suspendTimeoutMillis": wait_ms, "subscription": "*",
-                                "subVersion": 0, "expressionType": "TAG"})
+                                "maxMsgNums": 32, "sysFlag": flags, "commitOffset": 0, "suspendTimeoutMillis": wait_ms,
+                                "subscription": "*", "subVersion": version or 0, "expressionType": "TAG"})
+
+    def post_heartbeat(self, client: str, group: str, topic: str, version: int) -> int:
+        subscription = {"classFilterMode": False, "codeSet": [], "expressionType": "TAG", "subString": "*",
+                        "subVersion": version, "tagsSet": [], "topic": topic}
+        consumer = {"consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET", "consumeType": "CONSUME_PASSIVELY",
+                    "groupName": group, "messageModel": "CLUSTERING", "subscriptionDataSet": [subscription],
+                    "unitMode": False}
+        body = {"clientID": client, "consumerDataSet": [consumer], "producerDataSet": []}
+        return self.post(HEARTBEAT, {}, json.dumps(body).encode())
 
     def max_offset(self, topic: str, queue: int) -> int:
         return int(self.ask(MAX_OFFSET, {"topic": topic, "queueId": queue}).ext["offset"])
