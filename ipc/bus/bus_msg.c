@@ -96,6 +96,14 @@ int bus_msg_encode_status(const char *text, struct bytes *ret_message)
     return writer_finish(&w, ret_message);
 }
 
+int bus_msg_encode_peer_broken(uint32_t peer, struct bytes *ret_message)
+{
+    struct writer w;
+    writer_begin(&w, BUS_PEER_BROKEN, 1);
+    put_u64(&w, peer);
+    return writer_finish(&w, ret_message);
+}
+
 int bus_msg_encode_failed(const struct bus_failed *failed, struct bytes *ret_message)
 {
     struct writer w;
@@ -217,7 +225,7 @@ static int reader_begin(struct reader *r, struct bytes message, enum bus_msg_kin
         return -EBADMSG;
     const msgpack_object *head = root->via.array.ptr;
     if (head[0].type != MSGPACK_OBJECT_POSITIVE_INTEGER || head[0].via.u64 < BUS_HELLO ||
-        head[0].via.u64 > BUS_NAMESRV_HELLO || head[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
+        head[0].via.u64 > BUS_PEER_BROKEN || head[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
         head[1].via.u64 < BUS_MSG_VERSION)
         return -EBADMSG;
     *ret_kind = (enum bus_msg_kind)head[0].via.u64;
@@ -320,6 +328,17 @@ int bus_msg_decode_text(struct bytes message, struct bytes *ret_text)
         return result;
     *ret_text = get_string(&r);
     return r.bad ? -EBADMSG : 0;
+}
+
+int bus_msg_decode_peer_broken(struct bytes message, uint32_t *ret_peer)
+{
+    READER r;
+    int result = reader_expect(&r, message, BUS_PEER_BROKEN);
+    if (result < 0)
+        return result;
+    uint64_t peer = get_u64(&r);
+    *ret_peer = (uint32_t)peer;
+    return r.bad || peer > UINT32_MAX ? -EBADMSG : 0;
 }
 
 int bus_msg_decode_failed(struct bytes message, struct bus_failed *ret_failed)
