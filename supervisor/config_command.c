@@ -1,6 +1,6 @@
-/* Shows and checks configuration as `pintle up` with the same options would take it, and prints the tables of keys: what
- * people read about a key comes from its row. Runs in a supervisor process that starts nothing. Every mistake is one line
- * on stderr and exit code 64 or 78. */
+/* Shows and checks configuration as `pintle up` with the same options would take it, and prints the tables of keys:
+ * what people read about a key comes from its row. Runs in a supervisor process that starts nothing. Every mistake is
+ * one line on stderr and exit code 64 or 78. */
 #include "config_command.h"
 
 #include <jansson.h>
@@ -19,9 +19,11 @@ static const char usage[] =
     "       pintle config check FILE\n"
     "show   what `pintle up` with these options would use; with --all every key with what it means, as a sample file\n"
     "diff   only what differs from the defaults, and where it comes from\n"
-    "check  whether FILE (a cluster file or an Apache broker.conf) can be used: 0, or 78 with file, line and what is wrong\n";
+    "check  whether FILE (a cluster file or an Apache broker.conf) can be used: 0, or 78 with file, line and what is "
+    "wrong\n";
 
-/* One table with its values. `resolved` (from the text that a worker gets) knows what a row's default is worked out to. */
+/* One table with its values. `resolved` (from the text that a worker gets) knows what a row's default is worked out to.
+ */
 struct part {
     const char *section;
     const char *name; /* NULL: the section has one piece */
@@ -154,12 +156,15 @@ static void print_cluster(const struct view *view, const struct cluster *cluster
 {
     print_part(view, &(struct part){.section = "cluster", .settings = &cluster->settings});
     for (unsigned i = 0; i < cluster->namesrv_count; i++)
-        print_part(view, &(struct part){.section = "namesrv", .name = cluster->namesrvs[i].name,
+        print_part(view, &(struct part){.section = "namesrv",
+                                        .name = cluster->namesrvs[i].name,
                                         .settings = &cluster->namesrvs[i].settings});
     for (unsigned i = 0; i < cluster->broker_count; i++) {
         const struct cluster_broker *broker = &cluster->brokers[i];
         struct part section = {.section = "broker", .name = broker->name, .settings = &broker->section};
-        struct part part = {.section = "broker.conf", .name = broker->name, .settings = &broker->settings,
+        struct part part = {.section = "broker.conf",
+                            .name = broker->name,
+                            .settings = &broker->settings,
                             .resolved = resolve(cluster, broker)};
         print_part(view, &section);
         print_part(view, &part);
@@ -230,8 +235,8 @@ static int check(const char *file)
     struct failure failure = {0};
     int r;
     if (has_sections(file)) {
-        struct options options = {.namesrv_port = OPTIONS_PORT_UNSET, .base_port = OPTIONS_PORT_UNSET, .ready_fd = -1,
-                                  .file = file};
+        struct options options = {
+            .namesrv_port = OPTIONS_PORT_UNSET, .base_port = OPTIONS_PORT_UNSET, .ready_fd = -1, .file = file};
         struct cluster *cluster = NULL;
         r = cluster_load(&options, &cluster, &failure);
         cluster_free(cluster);

@@ -80,6 +80,21 @@ static int put_peers(struct worker *store)
     return r < 0 ? r : attach_each(store->broker->attach, put_native_peer, store);
 }
 
+static int put_board_of(struct worker *to, struct worker *of, enum board_owner owner)
+{
+    return put(to, GRANT_PEER_BOARD, of->number, 0, owner, of->name, &of->board_readonly_fd, 1);
+}
+
+static int put_broker_boards(struct worker *front)
+{
+    struct broker *broker = front->broker;
+    int r = put_board_of(front, broker->store, BOARD_OF_STORE);
+    for (unsigned i = 0; i < broker->front_count && r == 0; i++)
+        if (broker->fronts[i] != front)
+            r = put_board_of(front, broker->fronts[i], BOARD_OF_FRONT);
+    return r;
+}
+
 static int put_channel(struct worker *worker, enum plan_channel channel)
 {
     int r = 0;
@@ -102,6 +117,8 @@ static int put_channel(struct worker *worker, enum plan_channel channel)
         return r;
     case PLAN_OWN_INTEREST:
         return put_fd(worker, GRANT_INTEREST, worker_peer_id(worker), worker->name, worker->interest_fd);
+    case PLAN_BROKER_BOARDS:
+        return put_broker_boards(worker);
     case PLAN_PEERS:
         return put_peers(worker);
     }

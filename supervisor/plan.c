@@ -9,5 +9,5 @@ const struct plan_kind plan_kinds[ROLE_COUNT] = {
                     (const enum plan_channel[]){PLAN_QUEUE_TABLE_WRITE, PLAN_LEDGER, PLAN_IMAGE, PLAN_PEERS, PLAN_END}},
     [ROLE_FRONT] = {ROLE_FRONT, "front", "pintle-front", "front.", 0,
                     (const enum plan_channel[]){PLAN_LISTEN, PLAN_QUEUE_TABLE_READ, PLAN_OWN_INTEREST, PLAN_OWN_RINGS,
-                                                PLAN_END}},
+                                                PLAN_BROKER_BOARDS, PLAN_END}},
 };

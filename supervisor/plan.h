@@ -13,6 +13,7 @@ enum plan_channel {
     PLAN_IMAGE,
     PLAN_OWN_RINGS,         /* a front's two ring sets */
     PLAN_OWN_INTEREST,      /* a front's interest, writable */
+    PLAN_BROKER_BOARDS,     /* boards of its broker's store and fronts, read-only: statistics of the whole broker */
     PLAN_PEERS,             /* ring sets of every front and native client of the broker, and the fronts' interest */
 };
 

@@ -38,7 +38,7 @@ static int make_board(struct worker *worker)
         r = board_attach(readonly, false, &worker->board);
     if (r == 0)
         TAKE_FD(readonly);
-    return r;
+    return r < 0 ? r : segment_reopen_readonly(worker->board_fd, &worker->board_readonly_fd);
 }
 
 int worker_create(struct supervisor *supervisor, enum worker_role role, const char *subject, unsigned index,
@@ -48,7 +48,7 @@ int worker_create(struct supervisor *supervisor, enum worker_role role, const ch
     if (!worker)
         return failure_set(failure, EXIT_CODE_IO, "out of memory");
     *worker = (struct worker){.supervisor = supervisor, .kind = &plan_kinds[role], .index = index, .listen_fd = -1,
-                              .pidfd = -1, .board_fd = -1, .interest_fd = -1, .interest_readonly_fd = -1};
+                              .pidfd = -1, .board_fd = -1, .board_readonly_fd = -1, .interest_fd = -1, .interest_readonly_fd = -1};
     worker->number = supervisor->worker_count + 1;
     worker->subject = strdup(subject);
     if (!worker->subject || asprintf(&worker->name, "%s %s/%u", worker->kind->name, subject, index) < 0) {
@@ -98,6 +98,7 @@ void worker_free(struct worker *worker)
     close_front_channels(worker);
     board_detach(worker->board);
     pn_close_p(&worker->board_fd);
+    pn_close_p(&worker->board_readonly_fd);
     pn_close_p(&worker->listen_fd);
     free(worker->program);
     free(worker->subject);

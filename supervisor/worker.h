@@ -43,7 +43,7 @@ struct worker {
     int exit_code; /* of the last process, 0 if a signal ended it */
     char status[256]; /* its own last word: progress of recovery, or why it failed */
 
-    int board_fd;
+    int board_fd, board_readonly_fd;
     struct board *board; /* read-only map */
 
     /* hang.c */

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "broker_stats.h"
 #include "connections.h"
 #include "long_poll.h"
 #include "member.h"
@@ -600,6 +601,7 @@ void catalogue_settle(struct front *front)
     if (!catalogue->changed || !catalogue->whole)
         return;
     catalogue->changed = false;
+    broker_stats_catalogue(front);
     board_set(front->board, COUNTER_MEMBERS, catalogue->now.members);
     struct group_entry *group = catalogue->changed_groups;
     catalogue->changed_groups = NULL;

@@ -97,13 +97,14 @@ static int take_texts(struct front_config *config, struct conf *conf)
     if (!root || !*root)
         return -EINVAL;
     config->broker_name = copy_or(conf, "brokerName", "broker-a");
+    config->cluster_name = copy_or(conf, "brokerClusterName", "DefaultCluster");
     config->region_id = copy_or(conf, "regionId", "DefaultRegion");
     config->store_root = strdup(root);
     if (log && *log)
         config->commit_log_dir = strdup(log);
     else if (asprintf(&config->commit_log_dir, "%s/commitlog", root) < 0)
         config->commit_log_dir = NULL;
-    if (!config->broker_name || !config->region_id || !config->store_root || !config->commit_log_dir)
+    if (!config->broker_name || !config->cluster_name || !config->region_id || !config->store_root || !config->commit_log_dir)
         return -ENOMEM;
     return make_store_host(config, ip && *ip ? ip : "127.0.0.1"); /* as the store writes it into each record */
 }
@@ -138,6 +139,7 @@ void front_config_apply(struct front_config *config, struct bytes text)
 void front_config_free(struct front_config *config)
 {
     free(config->broker_name);
+    free(config->cluster_name);
     free(config->region_id);
     free(config->store_root);
     free(config->commit_log_dir);

@@ -19,7 +19,7 @@
 
 /* From the GRANT_CONFIG text; Apache's names and defaults. Strings are owned here. */
 struct front_config {
-    char *broker_name;
+    char *broker_name, *cluster_name;
     char *region_id;
     char *store_root;
     char *commit_log_dir;
@@ -58,6 +58,7 @@ struct front {
     struct listeners *listeners;
     struct members *members;
     struct held_requests *held;
+    struct broker_stats *stats; /* NULL in tests of single parts */
 };
 
 enum { FRONT_PERM_READ = 4, FRONT_PERM_WRITE = 2 };

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker_stats.h"
 #include "catalogue.h"
 #include "connections.h"
 #include "contract.h"
@@ -38,6 +39,8 @@ static int on_grant(void *context, const struct fd_grant *grant, int *fds, unsig
     case GRANT_QUEUE_TABLE:
         r = queue_table_attach(fds[0], false, &front->queue_table);
         break;
+    case GRANT_PEER_BOARD:
+        return broker_stats_add_board(front->stats, grant, &fds[0]);
     case GRANT_INTEREST:
         r = interest_attach(fds[0], true, &front->interest);
         break;
@@ -76,6 +79,7 @@ static int on_housekeeping(sd_event_source *source, uint64_t usec, void *context
     connections_expire(front);
     store_link_trim(front);
     read_log_tidy(front->read_log);
+    broker_stats_tick(front);
     sd_event_source_set_time(source, usec + HOUSEKEEPING_MS * 1000);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -97,6 +101,8 @@ static int build(struct front *front)
         r = members_new(&front->members);
     if (r == 0)
         r = store_link_new(&front->link);
+    if (r == 0)
+        r = broker_stats_new(front, &front->stats);
     if (r == 0)
         r = listeners_new(&front->listeners);
     return r < 0 ? r : connections_new(front, &front->connections);
@@ -157,6 +163,7 @@ static void tear_down(struct front *front)
     held_requests_free(front->held);
     catalogue_free(front->catalogue);
     pending_free(front->pending);
+    broker_stats_free(front->stats);
     queue_table_detach(front->queue_table);
     interest_detach(front->interest);
     front_config_free(&front->config);

@@ -89,3 +89,14 @@ unsigned pending_count(const struct pending *pending)
 {
     return pending->count;
 }
+
+int64_t pending_oldest_ms(const struct pending *pending, enum pending_kind kind)
+{
+    int64_t oldest_ms = 0;
+    for (uint32_t i = 0; i < pending->capacity; i++) {
+        const struct pending_request *request = &pending->entries[i].request;
+        if (pending->entries[i].use & 1 && request->kind == kind && (!oldest_ms || request->since_ms < oldest_ms))
+            oldest_ms = request->since_ms;
+    }
+    return oldest_ms;
+}

@@ -19,6 +19,7 @@ struct pending_request {
     uint8_t kind; /* enum pending_kind */
     uint8_t flags;
     uint16_t reserved;
+    int64_t since_ms; /* of a send: when it came (monotonic) */
     void *extra; /* malloc'ed; freed by whoever takes the request */
 };
 
@@ -30,4 +31,6 @@ void pending_free(struct pending *pending);
 uint64_t pending_add(struct pending *pending, const struct pending_request *request);
 /* Takes the request out of the table; false if nobody waits for this token. */
 bool pending_take(struct pending *pending, uint64_t token, struct pending_request *ret_request);
+/* When the oldest of this kind came; 0: there is none. A walk over the table. */
+int64_t pending_oldest_ms(const struct pending *pending, enum pending_kind kind);
 unsigned pending_count(const struct pending *pending);

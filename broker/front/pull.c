@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "broker_stats.h"
 #include "catalogue.h"
 #include "helper.h"
 #include "long_poll.h"
@@ -147,6 +148,10 @@ static void answer(struct front *front, struct channel *channel, const struct pu
     board_add(front->board, COUNTER_PULLS, 1);
     board_add(front->board, COUNTER_PULL_MESSAGES, found->count);
     board_add(front->board, COUNTER_PULL_BYTES, found->size);
+    if (found->count)
+        broker_stats_got(front->stats, pull->topic, pull->group, found->count, found->size);
+    else
+        board_add(front->board, COUNTER_PULLS_MISSED, 1);
     if (copied) {
         reply_end(&reply, (struct bytes){copy, used});
         return;

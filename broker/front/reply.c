@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "broker_stats.h"
 #include "catalogue.h"
 #include "lock.h"
 #include "member.h"
@@ -107,6 +108,7 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
         struct channel *channel = connections_find(front, request.channel);
         if (channel) {
             channel->outstanding--;
+            broker_stats_put_latency(front->stats, front->now_ms - request.since_ms);
             send_answered(front, (struct reply_to){channel, request.opaque, false}, answer);
         }
         free(request.extra);

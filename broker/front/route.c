@@ -10,15 +10,18 @@
 #include <string.h>
 
 #include "broker_config.h"
+#include "broker_stats.h"
 #include "catalogue.h"
 #include "lock.h"
 #include "member.h"
 #include "offset.h"
 #include "pull.h"
 #include "reply.h"
+#include "runtime_info.h"
 #include "search.h"
 #include "send.h"
 #include "topic.h"
+#include "view.h"
 #include "wire/codes.h"
 
 enum {
@@ -40,6 +43,8 @@ static const struct route {
     {REQUEST_UPDATE_CONSUMER_OFFSET, PORT_ANY, offset_update},
     {REQUEST_UPDATE_AND_CREATE_TOPIC, PORT_ANY | ADMIN, topic_update_and_create},
     {REQUEST_UPDATE_BROKER_CONFIG, PORT_ANY | ADMIN, broker_config_update},
+    {REQUEST_GET_BROKER_RUNTIME_INFO, PORT_ANY, runtime_info},
+    {REQUEST_VIEW_BROKER_STATS_DATA, PORT_ANY | NEEDS_CATALOGUE, broker_stats_view},
     {REQUEST_GET_BROKER_CONFIG, PORT_ANY | NEEDS_CATALOGUE, broker_config_get},
     {REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, PORT_ANY | NEEDS_CATALOGUE, search_by_time},
     {REQUEST_GET_MAX_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_max_offset},
@@ -51,6 +56,9 @@ static const struct route {
     {REQUEST_LOCK_BATCH_MQ, PORT_ANY, lock_batch},
     {REQUEST_UNLOCK_BATCH_MQ, PORT_ANY, unlock_batch},
     {REQUEST_CHECK_CLIENT_CONFIG, PORT_ANY, member_check_config},
+    {REQUEST_QUERY_MESSAGE, PORT_ANY, view_by_key},
+    {REQUEST_VIEW_MESSAGE_BY_ID, PORT_ANY, view_message},
+    {REQUEST_QUERY_CONSUME_QUEUE, PORT_ANY | NEEDS_CATALOGUE, view_queue},
     {REQUEST_SEND_MESSAGE_V2, PORT_ANY, send_message},
     {REQUEST_SEND_BATCH_MESSAGE, PORT_ANY, send_message},
     {REQUEST_LITE_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
@@ -86,6 +94,7 @@ static bool is_administrator(const struct front *front, const struct channel *ch
 static int refuse_change(struct channel *channel, const struct frame *frame)
 {
     char address[INET6_ADDRSTRLEN] = "?";
+    board_add(channel->front->board, COUNTER_REQUESTS_FORBIDDEN, 1);
     inet_ntop(channel->peer_ipv6 ? AF_INET6 : AF_INET, channel->peer_ip, address, sizeof address);
     reply_error(channel, frame, RESPONSE_NO_PERMISSION, "%s is taken only from the addresses that adminFrom names, not from %s",
                 request_code_name(frame->code), address);

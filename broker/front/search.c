@@ -24,20 +24,26 @@ static int read_at(const char *path, void *to, size_t size, int64_t offset)
     return pread(fd, to, size, offset) == (ssize_t)size ? 0 : -EIO;
 }
 
-int64_t search_store_time(const struct front_config *config, const char *topic, int32_t queue_id, int64_t offset)
+int64_t search_record_time(const struct front_config *config, int64_t pos)
 {
     enum { BORN_IPV6 = 0x10, SYS_FLAG_AT = 36, STORE_TIME_AT = 56, IPV6_MORE = 12 };
     char path[4096];
-    uint8_t entry[QUEUE_ENTRY_SIZE], record[STORE_TIME_AT + IPV6_MORE + 8];
-    if (read_log_queue_path(config, topic, queue_id, offset, path, sizeof path) < 0 ||
-        read_at(path, entry, sizeof entry, offset * QUEUE_ENTRY_SIZE % config->consume_queue_file_size) < 0)
-        return -1;
-    int64_t pos = (int64_t)be64_load(entry);
+    uint8_t record[STORE_TIME_AT + IPV6_MORE + 8];
     if (pos < 0 || read_log_file_path(config, pos, path, sizeof path) < 0 ||
         read_at(path, record, sizeof record, pos % config->commit_log_file_size) < 0)
         return -1;
     size_t at = STORE_TIME_AT + (be32_load(record + SYS_FLAG_AT) & BORN_IPV6 ? IPV6_MORE : 0);
     return (int64_t)be64_load(record + at);
+}
+
+int64_t search_store_time(const struct front_config *config, const char *topic, int32_t queue_id, int64_t offset)
+{
+    char path[4096];
+    uint8_t entry[QUEUE_ENTRY_SIZE];
+    if (read_log_queue_path(config, topic, queue_id, offset, path, sizeof path) < 0 ||
+        read_at(path, entry, sizeof entry, offset * QUEUE_ENTRY_SIZE % config->consume_queue_file_size) < 0)
+        return -1;
+    return search_record_time(config, (int64_t)be64_load(entry));
 }
 
 int64_t search_offset(const struct front_config *config, const char *topic, int32_t queue_id, int64_t min, int64_t max,

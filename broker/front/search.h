@@ -10,6 +10,7 @@ int search_by_time(struct front *front, struct channel *channel, const struct fr
 int search_earliest_time(struct front *front, struct channel *channel, const struct frame *frame);
 
 /* The search itself; opens its own files, any thread. Store time of the message at an offset, or −1. */
+int64_t search_record_time(const struct front_config *config, int64_t pos); /* of the record there */
 int64_t search_store_time(const struct front_config *config, const char *topic, int32_t queue_id, int64_t offset);
 /* In [min, max): lower = first message stored at or after `time_ms` (max if none), upper = last one stored at or
  * before. */

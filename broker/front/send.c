@@ -208,7 +208,8 @@ int send_message(struct front *front, struct channel *channel, const struct fram
         return -EAGAIN;
     uint64_t token = 0;
     if (!to.oneway) {
-        struct pending_request request = {.channel = channel->ref, .opaque = frame->opaque, .kind = PENDING_SEND};
+        struct pending_request request = {.channel = channel->ref, .opaque = frame->opaque, .kind = PENDING_SEND,
+                                          .since_ms = front->now_ms};
         token = pending_add(front->pending, &request);
         if (token)
             channel->outstanding++;

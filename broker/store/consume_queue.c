@@ -94,6 +94,7 @@ static void slot_publish(struct consume_queues *queues, const struct consume_que
     slot->queue_id = (uint32_t)queue->queue_id;
     atomic_store_explicit(&slot->last_store_ms, queue->last_store_ms, memory_order_relaxed);
     atomic_store_explicit(&slot->min_offset, queue->min_offset, memory_order_relaxed);
+    atomic_store_explicit(&slot->put_bytes, queue->put_bytes, memory_order_relaxed);
     /* Pairs with the readers' acquire: the entries are in the files before this. */
     atomic_store_explicit(&slot->max_offset, queue->written_offset, memory_order_release);
 }
@@ -112,6 +113,7 @@ struct consume_queue *consume_queues_get(struct consume_queues *queues, uint32_t
     queue->next_offset = queue->written_offset;
     queue->min_offset = atomic_load_explicit(&shared->min_offset, memory_order_relaxed);
     queue->last_store_ms = atomic_load_explicit(&shared->last_store_ms, memory_order_relaxed);
+    queue->put_bytes = atomic_load_explicit(&shared->put_bytes, memory_order_relaxed);
     return queue;
 }
 
@@ -129,6 +131,7 @@ static int slot_begin(struct consume_queues *queues, struct topic *topic, uint32
     atomic_store_explicit(&shared->max_offset, 0, memory_order_relaxed);
     atomic_store_explicit(&shared->min_offset, 0, memory_order_relaxed);
     atomic_store_explicit(&shared->last_store_ms, 0, memory_order_relaxed);
+    atomic_store_explicit(&shared->put_bytes, 0, memory_order_relaxed);
     int r = 0;
     if (look_at_files) {
         struct consume_queue *queue = queue_new(queues, slot, queue_id);
@@ -176,6 +179,7 @@ void consume_queues_slots_assigned(struct store *store, struct topic *topic, uin
         to->queue_id = from->queue_id;
         atomic_store_explicit(&to->min_offset, atomic_load(&from->min_offset), memory_order_relaxed);
         atomic_store_explicit(&to->last_store_ms, atomic_load(&from->last_store_ms), memory_order_relaxed);
+        atomic_store_explicit(&to->put_bytes, atomic_load(&from->put_bytes), memory_order_relaxed);
         atomic_store_explicit(&to->max_offset, atomic_load(&from->max_offset), memory_order_release);
         atomic_store_explicit(&to->generation, topic->slot_generation, memory_order_release);
     }
@@ -439,6 +443,8 @@ static int pending_write(struct consume_queues *queues, struct consume_queue *qu
             be32_store(to + 8, entry->size);
             be64_store(to + 12, (uint64_t)entry->tags_code);
             queue->last_store_ms = entry->store_ms;
+            if (entry->queue_offset >= queue->written_offset) /* else written again, in recovery */
+                queue->put_bytes += entry->size;
             index = entry->next_pending;
             n++;
             queue->pending_count--;

@@ -14,6 +14,7 @@ struct consume_queue {
     int64_t written_offset; /* one behind the last entry in the files */
     int64_t min_offset;
     int64_t last_store_ms;
+    uint64_t put_bytes;
     int64_t log_end; /* end of the record of the last entry found at load; −1: none */
     uint32_t pending_first, pending_last, pending_count;
     bool touched, dirty, found_on_disk;

@@ -1,7 +1,7 @@
 /* Changes of configuration at run time: see run_time_config.h. Three layers: `started` (the granted text, the same for
  * store and fronts and for every successor of either), `changed` (kept for ever), and what is in force now: `started`
- * with the reloadable ones of `changed`. A key that needs a restart so takes effect when the supervisor starts the whole
- * broker anew and reads the file, never when one worker happens to die. Nothing here is fatal. */
+ * with the reloadable ones of `changed`. A key that needs a restart so takes effect when the supervisor starts the
+ * whole broker anew and reads the file, never when one worker happens to die. Nothing here is fatal. */
 #include "run_time_config.h"
 
 #include <errno.h>
@@ -41,7 +41,10 @@ static const struct {
     enum { FIELD_BOOL, FIELD_INT, FIELD_I64 } type;
     size_t offset;
 } fields[] = {
-#define FIELD(key, type, member) {key, type, offsetof(struct store_config, member)}
+#define FIELD(key, type, member)                                                                                       \
+    {                                                                                                                  \
+        key, type, offsetof(struct store_config, member)                                                               \
+    }
     FIELD("autoCreateTopicEnable", FIELD_BOOL, auto_create_topic),
     FIELD("autoCreateSubscriptionGroup", FIELD_BOOL, auto_create_group),
     FIELD("brokerPermission", FIELD_INT, broker_permission),
@@ -189,14 +192,15 @@ static int32_t judge(struct run_time_config *config, const struct conf_entry *en
 {
     const struct key *key = keys_find(broker_keys, entry->key);
     char expected[160];
-    if (is_listed(settings_get(&config->started, "configBlackList"), entry->key) || (key && key->flags & KEY_FILE_ONLY)) {
+    if (is_listed(settings_get(&config->started, "configBlackList"), entry->key) ||
+        (key && key->flags & KEY_FILE_ONLY)) {
         remark(config, "%.100s can only be changed in the broker's file", entry->key);
         return CODE_NO_PERMISSION;
     }
     if (!key) {
         const char *nearest = keys_nearest(broker_keys, entry->key);
-        remark(config, "there is no key %.100s%s%s%s", entry->key, nearest ? "; did you mean " : "", nearest ? nearest : "",
-               nearest ? "?" : "");
+        remark(config, "there is no key %.100s%s%s%s", entry->key, nearest ? "; did you mean " : "",
+               nearest ? nearest : "", nearest ? "?" : "");
         return CODE_SYSTEM_ERROR;
     }
     if (keys_check(key, entry->value, expected, sizeof expected) < 0) {
@@ -345,7 +349,8 @@ int run_time_config_apply_image(struct store *store, struct bytes payload)
 
 void run_time_config_print_file(struct store *store, struct text *text)
 {
-    text_add(text, "# Changed at run time (UPDATE_BROKER_CONFIG); wins over the broker's file. Written by the store.\n");
+    text_add(text,
+             "# Changed at run time (UPDATE_BROKER_CONFIG); wins over the broker's file. Written by the store.\n");
     print_changed(&store->run_time_config->changed, text);
 }
 

@@ -135,6 +135,7 @@ const char *grant_kind_name(enum grant_kind kind)
         [GRANT_RING_SET] = "ring set",
         [GRANT_RING_DROP] = "ring drop",
         [GRANT_DONE] = "done",
+        [GRANT_PEER_BOARD] = "peer board",
     };
     unsigned index = (unsigned)kind;
     return index < sizeof names / sizeof names[0] && names[index] ? names[index] : "unknown";

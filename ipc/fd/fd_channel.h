@@ -24,6 +24,7 @@ enum grant_kind {
                             peer's; arg: enum ring_set_role */
     GRANT_RING_DROP,     /* no fd; index + generation: that peer is gone, its rings are to be given up */
     GRANT_DONE,          /* no fd: the initial set is complete */
+    GRANT_PEER_BOARD,    /* fd: read-only board of another worker of the same broker; arg: enum board_owner */
 };
 
 /* Why this worker starts: decides what the store believes of its predecessor. */
@@ -39,6 +40,8 @@ enum ring_set_role {
     RING_SET_CONTROL = 1, /* heartbeats, offsets, locks, topics; replies carry the catalogue too: 256 KiB, 1 MiB */
     RING_SET_NATIVE = 2,  /* an untrusted native client: request 1 MiB, reply 256 KiB */
 };
+
+enum board_owner { BOARD_OF_STORE = 0, BOARD_OF_FRONT = 1 };
 
 struct fd_grant {
     uint32_t magic;

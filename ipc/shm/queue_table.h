@@ -17,7 +17,7 @@
 
 #include "shm/segment.h"
 
-#define QUEUE_TABLE_VERSION 1
+#define QUEUE_TABLE_VERSION 2
 #define QUEUE_TABLE_SLOTS   131072u
 #define ADVANCE_COUNT       4096u
 
@@ -27,7 +27,8 @@ struct queue_slot {
     _Atomic int64_t min_offset; /* first entry whose message is still in the log */
     _Atomic int64_t max_offset; /* one behind the last readable entry */
     _Atomic int64_t last_store_ms; /* store time of the last message, 0 if none since start */
-    uint8_t pad[32];
+    _Atomic uint64_t put_bytes; /* of records put since the table was made; for statistics */
+    uint8_t pad[24];
 };
 _Static_assert(sizeof(struct queue_slot) == 64, "one cache line");
 

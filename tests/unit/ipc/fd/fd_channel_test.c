@@ -203,10 +203,10 @@ static void test_full_socket(void **state)
 
 static void test_names(void **state)
 {
-    for (int kind = GRANT_LIFE_LINE; kind <= GRANT_DONE; kind++)
+    for (int kind = GRANT_LIFE_LINE; kind <= GRANT_PEER_BOARD; kind++)
         assert_string_not_equal(grant_kind_name((enum grant_kind)kind), "unknown");
     assert_string_equal(grant_kind_name((enum grant_kind)0), "unknown");
-    assert_string_equal(grant_kind_name((enum grant_kind)(GRANT_DONE + 1)), "unknown");
+    assert_string_equal(grant_kind_name((enum grant_kind)(GRANT_PEER_BOARD + 1)), "unknown");
     assert_string_equal(grant_kind_name((enum grant_kind) - 1), "unknown");
     struct fd_grant grant = fd_grant_make(GRANT_START, 1, 2, 3, NULL);
     assert_string_equal(grant.name, "");
