@@ -168,6 +168,8 @@ static void on_message(void *context, struct bytes peer, struct bytes message)
 {
     struct name_server *server = context;
     enum bus_msg_kind kind;
+    if (message.size == 0) /* the bus: it has connected; the name server asks for what it needs */
+        return;
     int r = bus_msg_kind(message, &kind);
     if (r < 0 || kind != BUS_REGISTER_AGAIN) {
         log_warning("name server %s: a message that is not for a store", server->name);

@@ -252,9 +252,8 @@ static int set_options(struct bus *bus, const char *identity)
     if (bus->router) {
         SET(ZMQ_ROUTER_MANDATORY, 1) /* tell that a peer is not there instead of dropping */
         SET(ZMQ_ROUTER_HANDOVER, 1)  /* a restarted worker takes over its predecessor's identity */
-    } else {
-        SET(ZMQ_PROBE_ROUTER, 1) /* an empty message on each connect: the ROUTER learns of us at once */
     }
+    SET(ZMQ_PROBE_ROUTER, 1) /* an empty message on each connect: the other side learns of us at once */
 #undef SET
     int64_t size = MESSAGE_SIZE_MAX;
     if (r == 0 && zmq_setsockopt(bus->socket, ZMQ_MAXMSGSIZE, &size, sizeof size) < 0)

@@ -13,9 +13,9 @@
 
 struct bus;
 
-/* `peer` is the sender's identity (ROUTER) or empty (DEALER). The bytes are valid during the call. Each time a peer
- * connects (also again, after either side's restart) a ROUTER's handler gets an empty message from it: from then on it
- * can be written to. A handler may free its own bus. */
+/* `peer` is the sender's identity (ROUTER) or empty (DEALER). The bytes are valid during the call. Each time two
+ * have connected (also again, after either side's restart) the handlers of both get an empty message: from then on the
+ * other side can be written to, and what it must know is to be said. A handler may free its own bus. */
 typedef void (*bus_handler)(void *context, struct bytes peer, struct bytes message);
 
 /* The endpoint is a file name in the runtime folder; a folder whose path is too long for a Unix socket (107 bytes) gets

@@ -1,5 +1,6 @@
 /* What every worker does alike (see worker.h). Runs in each worker, on its one deciding thread. The supervisor may be
- * away for a while and a new one may come: what it must know is said again until it was taken. Fatal: no complete set
+ * away for a while and a new one may come: who we are is said on each
+ * connection. Fatal: no complete set
  * of grants in time, or a refused one; nothing later is. */
 #include "worker/worker.h"
 
@@ -21,8 +22,6 @@
 #include "bus/bus_msg.h"
 #include "contract.h"
 #include "fault/fault.h"
-
-enum { SAY_AGAIN_US = 2000 };
 
 /* Grants. */
 
@@ -117,66 +116,46 @@ static int say(struct worker *worker, int r, struct bytes message)
     return r;
 }
 
-static bool say_hello(struct worker *worker)
+static void say_ready(struct worker *worker)
+{
+    struct bytes message = {NULL, 0};
+    (void)say(worker, bus_msg_encode_plain(BUS_READY, &message), message);
+}
+
+/* On each connection anew: the supervisor may be another one. What does not go out means that the connection has ended,
+ * and is said on the next. */
+static void say_hello(struct worker *worker)
 {
     struct bytes message = {NULL, 0};
     struct bus_hello hello = {bytes_of(worker->name), worker->generation, getpid()};
-    return say(worker, bus_msg_encode_hello(&hello, &message), message) == 0;
-}
-
-static bool say_ready(struct worker *worker)
-{
-    struct bytes message = {NULL, 0};
-    return say(worker, bus_msg_encode_plain(BUS_READY, &message), message) == 0;
-}
-
-/* The connection to the supervisor takes a moment: said again until it went out. */
-static void say_all(struct worker *worker)
-{
-    if (!worker->hello_said)
-        worker->hello_said = say_hello(worker);
-    if (worker->hello_said && worker->ready_wanted && !worker->ready_said)
-        worker->ready_said = say_ready(worker);
-    bool done = worker->hello_said && worker->ready_said == worker->ready_wanted;
-    if (!done)
-        sd_event_source_set_time_relative(worker->say_again, SAY_AGAIN_US);
-    sd_event_source_set_enabled(worker->say_again, done ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
-}
-
-static int on_say_again(sd_event_source *source, uint64_t usec, void *context)
-{
-    say_all(context);
-    return 0;
+    worker->hello_said = say(worker, bus_msg_encode_hello(&hello, &message), message) == 0;
+    if (worker->hello_said && worker->is_ready)
+        say_ready(worker);
 }
 
 static void on_bus(void *context, struct bytes peer, struct bytes message)
 {
     struct worker *worker = context;
     enum bus_msg_kind kind;
-    if (message.size == 0)
+    if (message.size == 0) {
+        say_hello(worker);
         return;
+    }
     if (bus_msg_kind(message, &kind) < 0) {
         log_warning("bus: a message of the supervisor is malformed");
         return;
     }
-    switch (kind) {
-    case BUS_STOP:
+    if (kind == BUS_STOP) { /* others: nothing of a worker's configuration can change while it runs */
         log_info("stopping");
         worker->handlers->on_stop(worker->context);
-        break;
-    case BUS_HELLO: /* a new supervisor asks who we are */
-        worker->hello_said = worker->ready_said = false;
-        say_all(worker);
-        break;
-    default: /* of a newer supervisor, or a reload: nothing of a worker's configuration can change while it runs */
-        break;
     }
 }
 
 void worker_ready(struct worker *worker)
 {
-    worker->ready_wanted = true;
-    say_all(worker);
+    worker->is_ready = true;
+    if (worker->hello_said)
+        say_ready(worker);
 }
 
 void worker_status(struct worker *worker, const char *text)
@@ -252,9 +231,6 @@ static int add_sources(struct worker *worker)
         r = sd_event_add_signal(event, &worker->terminate, SIGTERM, on_signal, worker);
     if (r >= 0)
         r = sd_event_add_signal(event, &worker->interrupt, SIGINT, on_signal, worker);
-    if (r >= 0)
-        r = sd_event_add_time_relative(event, &worker->say_again, CLOCK_MONOTONIC, SAY_AGAIN_US, 100, on_say_again,
-                                       worker);
     return r;
 }
 
@@ -305,10 +281,7 @@ int worker_begin(struct worker *worker)
     if (r >= 0) /* raises the limit on descriptors, too */
         r = bus_connect(worker->event, worker->runtime_dir, CONTRACT_BUS_SUPERVISOR, worker->name, on_bus, worker,
                         &worker->bus);
-    if (r < 0)
-        return worker_failed(worker, EXIT_FAILURE, "bus: %s", strerror(-r));
-    say_all(worker);
-    return 0;
+    return r < 0 ? worker_failed(worker, EXIT_FAILURE, "bus: %s", strerror(-r)) : 0;
 }
 
 void worker_free(struct worker *worker)
@@ -318,7 +291,6 @@ void worker_free(struct worker *worker)
     sd_event_source_disable_unref(worker->life_line);
     sd_event_source_disable_unref(worker->terminate);
     sd_event_source_disable_unref(worker->interrupt);
-    sd_event_source_disable_unref(worker->say_again);
     sd_event_unref(worker->event);
     pn_close_p(&worker->life_line_fd);
     pn_close_p(&worker->config_fd);

@@ -46,17 +46,18 @@ struct worker {
     void *context;
     struct bus *bus;
     int fault_page_fd, life_line_fd;
-    sd_event_source *channel, *life_line, *terminate, *interrupt, *say_again;
-    bool hello_said, ready_wanted, ready_said;
+    sd_event_source *channel, *life_line, *terminate, *interrupt;
+    bool hello_said, is_ready;
 };
 
 /* Environment, log, signals, event loop. 0, or the exit code: it was not started by a supervisor. */
 int worker_init(struct worker *worker, const struct worker_handlers *handlers, void *context);
-/* Receives the grants, maps board and fault page, connects the bus and says hello. 0, or the exit code; it is told. */
+/* Receives the grants, maps board and fault page, connects the bus, which says hello as soon as it can. 0, or the exit
+ * code; it is told. */
 int worker_begin(struct worker *worker);
 void worker_free(struct worker *worker);
 
-/* It serves: told to the supervisor now, and again whenever that is needed. */
+/* It serves: told to the supervisor now, and to each that comes later. */
 void worker_ready(struct worker *worker);
 /* One line for people: how far a long start is. */
 void worker_status(struct worker *worker, const char *text);

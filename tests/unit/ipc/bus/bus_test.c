@@ -152,6 +152,7 @@ static void test_server_restarts(void **state)
         snprintf(words, sizeof words, "life %u", life);
         pid_t pid = start("server", words);
         RUN_UNTIL(event, strcmp(seen.last, words) == 0);
+        assert_int_equal(seen.empty, life);
         assert_int_equal(bus_send(bus, (struct bytes){NULL, 0}, bytes_of("back")), 0);
         RUN_UNTIL(event, strcmp(seen.last, "back") == 0);
         pid_t second = start("server", "second"); /* must not steal the socket's path */
