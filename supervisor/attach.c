@@ -77,11 +77,11 @@ static int add_client(struct attach *attach, int fd)
     uint32_t id = attach->next_id++;
     snprintf(client->name, sizeof client->name, "native client %u", id);
     int fds[6];
-    int r = channels_ring_set_create(RING_SET_NATIVE, client->name, id, 1, &client->set);
+    int r = channels_native_set_create(client->name, id, &client->set, fds);
     if (r == 0) {
         struct fd_grant grant = fd_grant_make(GRANT_RING_SET, id, 1, RING_SET_NATIVE, client->name);
-        channels_ring_set_fds(&client->set, fds);
         r = fd_channel_send(fd, &grant, fds, 6);
+        channels_client_fds_close(fds); /* the client keeps its own; a successor of the store needs only the store's */
     }
     if (r == 0)
         r = sd_event_add_io(attach->supervisor->event, &client->source, fd, EPOLLIN | EPOLLRDHUP, on_client, client);
@@ -119,8 +119,8 @@ int attach_create(struct supervisor *supervisor, struct broker *broker, struct a
     struct attach *attach = calloc(1, sizeof *attach);
     if (!attach)
         return failure_set(failure, EXIT_CODE_IO, "out of memory");
-    *attach = (struct attach){.supervisor = supervisor, .broker = broker, .listen_fd = -1,
-                              .next_id = ATTACH_PEER_ID_FIRST};
+    *attach =
+        (struct attach){.supervisor = supervisor, .broker = broker, .listen_fd = -1, .next_id = ATTACH_PEER_ID_FIRST};
     snprintf(attach->socket_name, sizeof attach->socket_name, CONTRACT_ATTACH_SOCKET, broker->config->name);
     int r = runtime_dir_listen(supervisor->runtime_dir, attach->socket_name, &attach->listen_fd);
     if (r == 0)

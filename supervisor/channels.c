@@ -1,6 +1,6 @@
 /* Makes what crosses process boundaries: segments, ring sets, listening sockets, texts. Runs in the supervisor, which
- * owns every descriptor made here; at the cluster's start a failure is fatal, later only the worker that needed it waits
- * and is tried again. */
+ * owns every descriptor made here; at the cluster's start a failure is fatal, later only the worker that needed it
+ * waits and is tried again. */
 #include "channels.h"
 
 #include <arpa/inet.h>
@@ -66,8 +66,40 @@ void channels_ring_set_close(struct ring_set *set)
 void channels_ring_set_fds(const struct ring_set *set, int ret_fds[6])
 {
     pn_assert(set->made);
-    memcpy(ret_fds, (int[6]){set->request.memory, set->request.data, set->request.space, set->reply.memory,
-                             set->reply.data, set->reply.space}, 6 * sizeof(int));
+    memcpy(ret_fds,
+           (int[6]){set->request.memory, set->request.data, set->request.space, set->reply.memory, set->reply.data,
+                    set->reply.space},
+           6 * sizeof(int));
+}
+
+enum { REQUEST_SPACE = 2, REPLY_DATA = 4 }; /* places in a grant of the bells that the reader of requests rings */
+
+int channels_native_set_create(const char *peer_name, uint32_t peer, struct ring_set *ret_set, int ret_client_fds[6])
+{
+    struct ring_set set;
+    int space = -1, data = -1;
+    int r = channels_ring_set_create(RING_SET_NATIVE, peer_name, peer, 1, &set);
+    if (r < 0)
+        return r;
+    r = ring_bell_guard(&set.request.space, &space);
+    if (r == 0)
+        r = ring_bell_guard(&set.reply.data, &data);
+    if (r < 0) {
+        pn_close_p(&space);
+        channels_ring_set_close(&set);
+        return r;
+    }
+    channels_ring_set_fds(&set, ret_client_fds);
+    ret_client_fds[REQUEST_SPACE] = space;
+    ret_client_fds[REPLY_DATA] = data;
+    *ret_set = set;
+    return 0;
+}
+
+void channels_client_fds_close(int client_fds[6])
+{
+    pn_close_p(&client_fds[REQUEST_SPACE]);
+    pn_close_p(&client_fds[REPLY_DATA]);
 }
 
 int channels_broker_memory_create(const char *broker, struct broker_memory *ret_memory)
@@ -193,7 +225,8 @@ int channels_text(const char *name, const char *text, int *ret_fd)
     ssize_t n = write(fd, text, size);
     if (n != (ssize_t)size)
         return n < 0 ? -errno : -EIO;
-    if (lseek(fd, 0, SEEK_SET) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+    if (lseek(fd, 0, SEEK_SET) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
         return -errno;
     *ret_fd = TAKE_FD(fd);
     return 0;

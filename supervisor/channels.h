@@ -1,5 +1,5 @@
-/* Memory, rings and listening sockets. The supervisor makes them, keeps the descriptors over the death of any worker, and
- * never looks inside. */
+/* Memory, rings and listening sockets. The supervisor makes them, keeps the descriptors over the death of any worker,
+ * and never looks inside. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,6 +19,11 @@ struct ring_set {
 
 int channels_ring_set_create(enum ring_set_role role, const char *peer_name, uint32_t peer, uint64_t generation,
                              struct ring_set *ret_set);
+/* For a native client: the bells that the store rings are sockets, of which the set holds the store's ends and
+ * `ret_client_fds` the client's: the six descriptors of its grant, of which channels_client_fds_close closes the
+ * client's own. */
+int channels_native_set_create(const char *peer_name, uint32_t peer, struct ring_set *ret_set, int ret_client_fds[6]);
+void channels_client_fds_close(int client_fds[6]);
 void channels_ring_set_close(struct ring_set *set);
 /* The six descriptors in grant order. */
 void channels_ring_set_fds(const struct ring_set *set, int ret_fds[6]);

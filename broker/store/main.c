@@ -109,13 +109,13 @@ static int recover(void)
 /* Fronts see a new store by its generation; they may all be asleep. */
 static void tell_fronts(void)
 {
-    uint64_t one = 1;
     atomic_store_explicit(&store.queue_table->store_generation, store.generation, memory_order_release);
     for (unsigned i = 0; i < store.peers->count; i++) {
-        const struct peer *peer = store.peers->list[i];
-        if ((peer->has_data && write(peer->data_out.fds.data, &one, sizeof one) < 0) ||
-            (peer->has_control && write(peer->control_out.fds.data, &one, sizeof one) < 0))
-            log_warning("peer %u: %s", peer->id, strerror(errno));
+        struct peer *peer = store.peers->list[i];
+        if (peer->has_data)
+            ring_call_reader(&peer->data_out);
+        if (peer->has_control)
+            ring_call_reader(&peer->control_out);
     }
 }
 

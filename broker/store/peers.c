@@ -1,6 +1,6 @@
 /* Peers and their rings (see peers.h). Runs in the store on its deciding thread. A broken ring is the end of its peer and of
- * nobody else. The eventfds are registered edge-triggered and never read: an event only ends the sleep, the turn looks at
- * the rings themselves. */
+ * nobody else. The bells that we sleep on are eventfds, registered edge-triggered and never read: an event only ends the
+ * sleep, the turn looks at the rings themselves. Those that we ring for a native client are sockets (LAYOUT.md, "Waking"). */
 #include "peers.h"
 
 #include <errno.h>

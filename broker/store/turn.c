@@ -438,7 +438,8 @@ static void memory_trim(struct turn *turn)
 {
     struct peers *peers = turn->store->peers;
     for (unsigned i = 0; i < peers->count; i++) {
-        if (peers->list[i]->has_data)
+        /* A hole needs the lock of the memfd, which a hostile client could hold; its ring is small. */
+        if (peers->list[i]->has_data && !peers->list[i]->native)
             ring_writer_trim(&peers->list[i]->data_out);
         if (peers->list[i]->has_control)
             ring_writer_trim(&peers->list[i]->control_out);

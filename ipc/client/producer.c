@@ -1,7 +1,7 @@
-/* Producer of the native client: messages go into its own request ring, receipts come out of its own reply ring. Runs in
- * the client's process and shares memory with the store only; the store treats everything written here as hostile, and we
- * check what comes back because a store may be killed and replaced at any time: its successor may answer a request a
- * second time, so a receipt whose ticket is not outstanding is dropped. */
+/* Producer of the native client: messages go into its own request ring, receipts come out of its own reply ring. Runs
+ * in the client's process and shares memory with the store only; the store treats everything written here as hostile,
+ * and we check what comes back because a store may be killed and replaced at any time: its successor may answer a
+ * request a second time, so a receipt whose ticket is not outstanding is dropped. */
 #include "client/pintle.h"
 
 #include <poll.h>
@@ -169,27 +169,21 @@ static int take_receipt(struct pintle_producer *producer, struct pintle_receipt 
             continue;
         *place = 0;
         producer->outstanding_count--;
-        *ret_receipt = (struct pintle_receipt){answer.token,     answer.code,    answer.queue_id,
+        *ret_receipt = (struct pintle_receipt){answer.token,        answer.code,    answer.queue_id,
                                                answer.queue_offset, answer.log_pos, answer.store_ms};
         return 1;
     }
 }
 
-static void clear_event(int fd)
-{
-    uint64_t count;
-    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
-}
-
-/* Sleeps on the reply ring's eventfd and on the attach connection, whose end means that nobody will answer. */
+/* Sleeps on the reply ring's bell and on the attach connection, whose end means that nobody will answer. */
 static int sleep_for_receipt(struct pintle_producer *producer, int64_t deadline_ns)
 {
     struct ring_reader *ring = &producer->attachment.reply;
-    clear_event(ring->fds.data);
+    ring_bell_clear(ring->fds.data);
     if (!ring_may_sleep(ring))
         return 0;
-    struct pollfd fds[2] = {{.fd = ring->fds.data, .events = POLLIN}, {.fd = producer->attachment.socket, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = ring->fds.data, .events = POLLIN},
+                            {.fd = producer->attachment.socket, .events = POLLIN}};
     struct timespec timeout, *timeout_p = NULL;
     if (deadline_ns >= 0) {
         int64_t left = deadline_ns - clock_monotonic_ns();
@@ -221,7 +215,7 @@ int pintle_receive(struct pintle_producer *producer, struct pintle_receipt *ret_
     if (timeout_us == 0) {
         if (!producer->fd_in_use)
             return -EAGAIN;
-        clear_event(producer->attachment.reply.fds.data);
+        ring_bell_clear(producer->attachment.reply.fds.data);
         if (ring_may_sleep(&producer->attachment.reply))
             return -EAGAIN;
         r = take_receipt(producer, ret_receipt);

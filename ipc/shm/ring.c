@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/panic.h"
@@ -60,12 +61,43 @@ static bool somebody_sleeps(_Atomic uint32_t *flag)
     return asleep && atomic_exchange_explicit(flag, 0, memory_order_relaxed) != 0;
 }
 
-/* The eventfd is non-blocking and never read. A full counter (2^64 - 2 wake-ups) would still be readable. */
-static void ring_bell(int fd)
+/* An eventfd is non-blocking and never read; a full counter (2^64 - 2 wake-ups) would still be readable. A socket that
+ * is full is readable too: a wake-up is pending. One whose listener is gone has nobody to wake. */
+static void ring_bell(int fd, bool is_socket)
 {
     const uint64_t one = 1;
-    ssize_t n = write(fd, &one, sizeof one);
+    ssize_t n = is_socket ? send(fd, &one, 1, MSG_DONTWAIT | MSG_NOSIGNAL) : write(fd, &one, sizeof one);
     (void)n;
+}
+
+/* The first ring of an end that has just attached tells which kind its bell is. */
+static bool ring_first_bell(int fd)
+{
+    bool is_socket = send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != ENOTSOCK;
+    if (!is_socket)
+        ring_bell(fd, false);
+    return is_socket;
+}
+
+int ring_bell_guard(int *bell, int *ret_listener)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    close(*bell);
+    *bell = ends[0];
+    *ret_listener = ends[1];
+    return 0;
+}
+
+void ring_bell_clear(int listener)
+{
+    uint64_t
+        rung[64]; /* an eventfd gives its counter at once; of a socket, what less than this leaves nothing behind */
+    ssize_t n;
+    do {
+        n = read(listener, rung, sizeof rung);
+    } while (n == (ssize_t)sizeof rung || (n < 0 && errno == EINTR));
 }
 
 /* ---- making and mapping ------------------------------------------------------------------------------------------ */
@@ -177,7 +209,7 @@ int ring_writer_attach(struct ring_writer *writer, const struct ring_fds *fds)
                                    .reserve_pos = write_pos,
                                    .read_pos = read_pos,
                                    .fds = *fds};
-    ring_bell(writer->fds.data);
+    writer->bell_is_socket = ring_first_bell(writer->fds.data);
     return 0;
 }
 
@@ -210,7 +242,7 @@ int ring_reader_attach(struct ring_reader *reader, const struct ring_fds *fds)
                                    .next_pos = read_pos,
                                    .write_pos = write_pos,
                                    .fds = *fds};
-    ring_bell(reader->fds.space);
+    reader->bell_is_socket = ring_first_bell(reader->fds.space);
     return 0;
 }
 
@@ -296,7 +328,12 @@ void ring_publish(struct ring_writer *writer)
 void ring_wake_reader(struct ring_writer *writer)
 {
     if (somebody_sleeps(&writer->shared->reader_asleep))
-        ring_bell(writer->fds.data);
+        ring_call_reader(writer);
+}
+
+void ring_call_reader(struct ring_writer *writer)
+{
+    ring_bell(writer->fds.data, writer->bell_is_socket);
 }
 
 bool ring_want_room(struct ring_writer *writer, size_t size)
@@ -402,7 +439,7 @@ void ring_release_to(struct ring_reader *reader, uint64_t pos)
     /* Pairs with the acquire load of refresh_read_pos. */
     atomic_store_explicit(&reader->shared->read_pos, pos, memory_order_release);
     if (somebody_sleeps(&reader->shared->writer_asleep))
-        ring_bell(reader->fds.space);
+        ring_bell(reader->fds.space, reader->bell_is_socket);
 }
 
 bool ring_may_sleep(struct ring_reader *reader)

@@ -4,8 +4,10 @@
  * bad-record    publishes a record whose sizes lie, then a good one
  * bad-position  moves write_pos to nonsense
  * deaf          sends thousands of messages and never reads an answer, then waits to be killed
+ * block-wakeup  makes its bells blocking, fills them, and claims to sleep while the store answers it
  * Prints "done" when the deed is done. Then waits for its end (or for the broker to give it up: prints "given up"). */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +43,40 @@ static void flush(struct ring_writer *ring)
     ring_wake_reader(ring);
 }
 
+/* A bell that both ends share would from now on block whoever rings it. */
+static void fill_bell(int fd)
+{
+    static const uint64_t most = UINT64_MAX - 1;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    ring_bell_clear(fd); /* the store's first ring, on which the counter would have no room for the rest */
+    while (write(fd, &most, sizeof most) > 0)
+        ;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+}
+
+/* Often enough to fill any buffer that the store rings into, too. A store that blocks answers no more, so that the time
+ * limit ends this. */
+static void block_wakeups(struct attachment *attachment)
+{
+    struct ring_writer *request = &attachment->request;
+    struct ring_reader *reply = &attachment->reply;
+    fill_bell(request->fds.space);
+    fill_bell(reply->fds.data);
+    fill_bell(reply->fds.space);
+    for (uint64_t token = 1, waited_ms = 0; token <= 1000 && waited_ms < 1000; token++) {
+        uint64_t answered = atomic_load(&reply->shared->write_pos);
+        atomic_store(&reply->shared->reader_asleep, 1);
+        atomic_store(&request->shared->writer_asleep, 1);
+        reserve(request, token, 100);
+        flush(request);
+        while (atomic_load(&reply->shared->write_pos) == answered && waited_ms < 1000) {
+            usleep(1000);
+            waited_ms++;
+        }
+        waited_ms = atomic_load(&reply->shared->write_pos) == answered ? waited_ms : 0;
+    }
+}
+
 static void misbehave(struct attachment *attachment, const char *mode)
 {
     struct ring_writer *ring = &attachment->request;
@@ -68,6 +104,8 @@ static void misbehave(struct attachment *attachment, const char *mode)
             usleep(1000);
             full++;
         }
+    } else if (strcmp(mode, "block-wakeup") == 0) {
+        block_wakeups(attachment);
     } else {
         fprintf(stderr, "native_hostile: no mode %s\n", mode);
         exit(64);
@@ -77,7 +115,8 @@ static void misbehave(struct attachment *attachment, const char *mode)
 int main(int argc, char **argv)
 {
     if (argc != 4) {
-        fprintf(stderr, "usage: native_hostile RUNTIME_DIR BROKER mid-record|bad-record|bad-position|deaf\n");
+        fprintf(stderr,
+                "usage: native_hostile RUNTIME_DIR BROKER mid-record|bad-record|bad-position|deaf|block-wakeup\n");
         return 64;
     }
     struct attachment attachment;

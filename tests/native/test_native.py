@@ -48,7 +48,7 @@ def test_round_trip(cluster):
     assert "native" in figures and "tcp" in figures
 
 
-@pytest.mark.parametrize("mode", ["mid-record", "bad-record", "bad-position", "deaf"])
+@pytest.mark.parametrize("mode", ["mid-record", "bad-record", "bad-position", "deaf", "block-wakeup"])
 def test_misbehaviour_harms_only_itself(cluster, mode):
     before = restarts(cluster)
     for _ in range(5):

@@ -3,6 +3,8 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -331,6 +333,43 @@ static void test_wake_flags(void **state)
     ring_pair_close(&pair);
 }
 
+static bool readable(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return poll(&poll_fd, 1, 0) == 1;
+}
+
+/* A bell whose listener is not trusted: it may leave it unread, make its end blocking, or close it. */
+static void test_guarded_bell(void **state)
+{
+    struct ring_pair pair;
+    int listener;
+    ring_pair_open(&pair, SMALL);
+    ring_writer_detach(&pair.writer);
+    assert_int_equal(ring_bell_guard(&pair.fds.data, &listener), 0);
+    struct ring_fds fds = ring_fds_dup(&pair.fds);
+    assert_int_equal(ring_writer_attach(&pair.writer, &fds), 0);
+    assert_true(readable(listener)); /* owed by a predecessor */
+    ring_bell_clear(listener);
+    assert_false(readable(listener));
+    assert_true(ring_may_sleep(&pair.reader));
+    ring_wake_reader(&pair.writer);
+    assert_true(readable(listener));
+
+    assert_int_equal(fcntl(listener, F_SETFL, 0), 0);
+    for (int i = 0; i < 100000; i++) /* a socket holds some hundred */
+        ring_call_reader(&pair.writer);
+    assert_true(readable(listener));
+    assert_int_equal(fcntl(listener, F_SETFL, O_NONBLOCK), 0);
+    ring_bell_clear(listener);
+    assert_false(readable(listener));
+    ring_call_reader(&pair.writer);
+    assert_true(readable(listener));
+    close(listener);
+    ring_call_reader(&pair.writer); /* no SIGPIPE */
+    ring_pair_close(&pair);
+}
+
 static uint64_t kib_held(const struct ring_pair *pair)
 {
     struct stat st;
@@ -372,15 +411,11 @@ static void test_trim(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_raw_bytes),
-        cmocka_unit_test(test_wrap_at_every_alignment),
-        cmocka_unit_test(test_full_ring),
-        cmocka_unit_test(test_largest_payload),
-        cmocka_unit_test(test_shrink_and_abandon),
-        cmocka_unit_test(test_random_lengths),
-        cmocka_unit_test(test_successors),
-        cmocka_unit_test(test_wake_flags),
-        cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_raw_bytes),          cmocka_unit_test(test_wrap_at_every_alignment),
+        cmocka_unit_test(test_full_ring),          cmocka_unit_test(test_largest_payload),
+        cmocka_unit_test(test_shrink_and_abandon), cmocka_unit_test(test_random_lengths),
+        cmocka_unit_test(test_successors),         cmocka_unit_test(test_wake_flags),
+        cmocka_unit_test(test_guarded_bell),       cmocka_unit_test(test_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
