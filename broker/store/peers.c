@@ -47,6 +47,8 @@ static void peer_free(struct peer *peer)
     for (unsigned i = 0; i < 4; i++)
         sd_event_source_disable_unref(peer->sources[i]);
     if (peer->has_data) {
+        if (peer->broken)
+            ring_bell_hang_up(peer->data_out.fds.data);
         ring_reader_detach(&peer->data_in);
         ring_writer_detach(&peer->data_out);
     }
@@ -91,12 +93,14 @@ static int rings_attach(struct ring_reader *reader, struct ring_writer *writer, 
     struct ring_fds request = {fds[0], fds[1], fds[2]}, reply = {fds[3], fds[4], fds[5]};
     int r = ring_reader_attach(reader, &request);
     if (r < 0) {
+        ring_bell_hang_up(reply.data);
         ring_fds_close(&request);
         ring_fds_close(&reply);
         return r;
     }
     r = ring_writer_attach(writer, &reply);
     if (r < 0) {
+        ring_bell_hang_up(reply.data);
         ring_reader_detach(reader);
         ring_fds_close(&reply);
     }

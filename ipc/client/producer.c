@@ -197,6 +197,8 @@ static int sleep_for_receipt(struct pintle_producer *producer, int64_t deadline_
         return -errno;
     if (!producer->fd_in_use)
         ring_awake(ring);
+    if (r > 0 && (fds[0].revents & POLLHUP)) /* the store gave us up, or there is neither store nor supervisor */
+        return -EPIPE;
     return r > 0 && fds[1].revents && !fds[0].revents ? -EPIPE : 0;
 }
 

@@ -90,6 +90,11 @@ int ring_bell_guard(int *bell, int *ret_listener)
     return 0;
 }
 
+void ring_bell_hang_up(int bell)
+{
+    (void)shutdown(bell, SHUT_RDWR);
+}
+
 void ring_bell_clear(int listener)
 {
     uint64_t

@@ -65,6 +65,9 @@ void ring_fds_close(struct ring_fds *fds);
  * end (LAYOUT.md, "Waking"). *bell becomes the end to ring, *ret_listener the one to sleep on and to clear; both owned.
  */
 int ring_bell_guard(int *bell, int *ret_listener);
+/* Nothing more comes: HUP at the listener's end of a guarded bell, whoever else holds ours. An eventfd has no such end.
+ */
+void ring_bell_hang_up(int bell);
 /* Before a sleep on a bell that is watched level-triggered, and on each wake-up by a socket: takes what was rung. */
 void ring_bell_clear(int listener);
 

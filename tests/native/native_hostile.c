@@ -128,8 +128,9 @@ int main(int argc, char **argv)
     misbehave(&attachment, argv[3]);
     puts("done");
     fflush(stdout);
-    struct pollfd fd = {.fd = attachment.socket, .events = POLLIN};
-    poll(&fd, 1, 60000);
+    struct pollfd fds[2] = {{.fd = attachment.socket, .events = POLLIN},
+                            {.fd = attachment.reply.fds.data, .events = 0}};
+    poll(fds, 2, 60000);
     puts("given up");
     attach_close(&attachment);
     return 0;
