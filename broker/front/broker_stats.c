@@ -380,6 +380,31 @@ static struct stats_item *find_view(struct front *front, struct bytes name, stru
     return stats_find(*ret_stats, key);
 }
 
+static double minute_tps(struct front *front, struct bytes name, struct bytes key)
+{
+    struct stats *stats;
+    enum measure measure;
+    const struct stats_item *item = find_view(front, name, key, &stats, &measure);
+    if (!item)
+        return 0;
+    struct stats_sum sum = stats_sum(stats, item, STATS_MINUTE, front->now_ms);
+    return (double)sum.value.nums * 1000 / (double)sum.elapsed_ms;
+}
+
+double broker_stats_put_tps(struct front *front, struct bytes topic)
+{
+    return minute_tps(front, bytes_of("TOPIC_PUT_NUMS"), topic);
+}
+
+double broker_stats_got_tps(struct front *front, const char *topic, const char *group)
+{
+    struct text key = {NULL, 0, 0};
+    text_add(&key, "%s@%s", topic, group);
+    double tps = minute_tps(front, bytes_of("GROUP_GET_NUMS"), (struct bytes){(const uint8_t *)key.data, key.size});
+    text_free(&key);
+    return tps;
+}
+
 int broker_stats_view(struct front *front, struct channel *channel, const struct frame *frame)
 {
     static const struct bytes none = {(const uint8_t *)"", 0};

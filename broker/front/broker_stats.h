@@ -40,5 +40,9 @@ struct broker_mornings {
 struct broker_mornings broker_stats_mornings(const struct broker_stats *stats);
 int64_t broker_stats_start_ms(const struct broker_stats *stats); /* wall clock */
 
+/* Messages a second over the last minute, as TopicStatsTable and ConsumeStats tell them. */
+double broker_stats_put_tps(struct front *front, struct bytes topic);
+double broker_stats_got_tps(struct front *front, const char *topic, const char *group);
+
 /* VIEW_BROKER_STATS_DATA */
 int broker_stats_view(struct front *front, struct channel *channel, const struct frame *frame);

@@ -98,6 +98,9 @@ static int take_texts(struct front_config *config, struct conf *conf)
         return -EINVAL;
     config->broker_name = copy_or(conf, "brokerName", "broker-a");
     config->cluster_name = copy_or(conf, "brokerClusterName", "DefaultCluster");
+    /* Without an address of its own the broker is where its clients reach it; here that is told as the local one. */
+    if (asprintf(&config->broker_addr, "%s:%d", ip && *ip ? ip : "127.0.0.1", config->listen_port) < 0)
+        return -ENOMEM;
     config->region_id = copy_or(conf, "regionId", "DefaultRegion");
     config->store_root = strdup(root);
     if (log && *log)
@@ -140,6 +143,7 @@ void front_config_free(struct front_config *config)
 {
     free(config->broker_name);
     free(config->cluster_name);
+    free(config->broker_addr);
     free(config->region_id);
     free(config->store_root);
     free(config->commit_log_dir);

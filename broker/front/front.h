@@ -30,6 +30,7 @@ struct front_config {
     bool auto_create_group;
     int64_t pull_count_max, pull_bytes_max, idle_ms;
     struct address_list admin_from; /* who may change something for everybody */
+    char *broker_addr; /* "10.1.2.3:10911" */
     char store_host_hex[41]; /* upper-case hex of store host address and port: the head of every offset message id */
 };
 
@@ -59,6 +60,8 @@ struct front {
     struct members *members;
     struct held_requests *held;
     struct broker_stats *stats; /* NULL in tests of single parts */
+    struct admin *admin;
+    struct relay *relay;
 };
 
 enum { FRONT_PERM_READ = 4, FRONT_PERM_WRITE = 2 };

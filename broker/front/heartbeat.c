@@ -176,3 +176,26 @@ void member_list_free(struct member *members)
         members = next;
     }
 }
+
+static const char *name_at(const char *const *names, uint8_t ordinal)
+{
+    for (uint8_t i = 0; names[i]; i++)
+        if (i == ordinal)
+            return names[i];
+    return names[0];
+}
+
+const char *member_consume_type_name(uint8_t ordinal)
+{
+    return name_at(consume_types, ordinal);
+}
+
+const char *member_message_model_name(uint8_t ordinal)
+{
+    return name_at(message_models, ordinal);
+}
+
+const char *member_from_where_name(uint8_t ordinal)
+{
+    return name_at(from_wheres, ordinal);
+}

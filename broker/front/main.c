@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "admin.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@
 #include "pending.h"
 #include "read_log.h"
 #include "route.h"
+#include "relay.h"
 #include "store_link.h"
 
 enum { HOUSEKEEPING_MS = 5000, STOPPING_TURN_US = 10000 };
@@ -118,6 +120,10 @@ static int build_rest(struct front *front)
     if (r == 0)
         r = long_poll_new(front, &front->long_poll);
     if (r == 0)
+        r = admin_new(front);
+    if (r == 0)
+        r = relay_new(front);
+    if (r == 0)
         r = store_link_watch(front);
     if (r == 0)
         r = connections_watch(front->connections, helper_event_fd(front->helper), EPOLLIN | EPOLLET, POLL_HELPER, 0);
@@ -156,6 +162,8 @@ static void tear_down(struct front *front)
     listeners_free(front->listeners);
     connections_free(front->connections);
     helper_free(front->helper);
+    relay_free(front->relay);
+    admin_free(front->admin);
     long_poll_free(front->long_poll);
     read_log_free(front->read_log);
     store_link_free(front->link);

@@ -44,4 +44,8 @@ struct heartbeat {
 /* `from`: what the connection says of each member. */
 int heartbeat_parse(struct bytes body, const struct msg_member_put *from, struct heartbeat *ret_heartbeat,
                     const char **ret_error);
+/* Names of the numbers in a consumer's record. */
+const char *member_consume_type_name(uint8_t ordinal);
+const char *member_message_model_name(uint8_t ordinal);
+const char *member_from_where_name(uint8_t ordinal);
 void member_list_free(struct member *members);

@@ -11,6 +11,7 @@ enum pending_kind {
     PENDING_PLAIN,        /* the answer is a code and a remark */
     PENDING_OFFSET_QUERY, /* … and an offset */
     PENDING_LOCK,         /* extra: the queues asked for */
+    PENDING_ADMIN,        /* extra: the job, which goes on */
 };
 
 struct pending_request {

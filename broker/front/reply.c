@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin.h"
 #include "base/panic.h"
 #include "broker_stats.h"
 #include "catalogue.h"
@@ -77,6 +78,11 @@ static void take_answer(struct front *front, const uint8_t *payload, uint32_t si
     struct pending_request request;
     if (!pending_take(front->pending, answer->token, &request))
         return; /* answered before, by a predecessor of this store */
+    if (request.kind == PENDING_ADMIN) {
+        admin_answered(front, request.extra, answer->code,
+                       (struct bytes){payload + sizeof *answer, answer->remark_size});
+        return;
+    }
     struct channel *channel = connections_find(front, request.channel);
     struct bytes remark = {payload + sizeof *answer, answer->remark_size};
     if (channel) {
@@ -125,6 +131,14 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
             lock_answered((struct reply_to){channel, request.opaque, false}, answer, request.extra);
         }
         free(request.extra);
+        return;
+    }
+    case MSG_OFFSET_LIST_ANSWER: {
+        const struct msg_offset_list_answer *answer = (const struct msg_offset_list_answer *)payload;
+        if (!pending_take(front->pending, answer->token, &request))
+            return;
+        pn_assert(request.kind == PENDING_ADMIN);
+        admin_listed(front, request.extra, payload, size);
         return;
     }
     case MSG_ANSWER:

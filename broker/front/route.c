@@ -4,11 +4,15 @@
  * copy of the frame waits here. */
 #include "route.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin.h"
+#include "admin_client.h"
+#include "admin_group.h"
+#include "admin_offset.h"
+#include "admin_topic.h"
 #include "broker_config.h"
 #include "broker_stats.h"
 #include "catalogue.h"
@@ -16,6 +20,7 @@
 #include "member.h"
 #include "offset.h"
 #include "pull.h"
+#include "relay.h"
 #include "reply.h"
 #include "runtime_info.h"
 #include "search.h"
@@ -30,6 +35,8 @@ enum {
     PORT_ANY = PORT_MAIN | PORT_FAST,
     NEEDS_CATALOGUE = 4,
     ADMIN = 8, /* changes something for everybody: only from peers in adminFrom */
+    ADMIN_READS = PORT_ANY | NEEDS_CATALOGUE,
+    ADMIN_CHANGES = PORT_ANY | NEEDS_CATALOGUE | ADMIN,
 };
 
 static const struct route {
@@ -39,37 +46,74 @@ static const struct route {
 } routes[] = {
     {REQUEST_SEND_MESSAGE, PORT_ANY, send_message},
     {REQUEST_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
+    {REQUEST_QUERY_MESSAGE, PORT_ANY, view_by_key},
     {REQUEST_QUERY_CONSUMER_OFFSET, PORT_ANY, offset_query},
     {REQUEST_UPDATE_CONSUMER_OFFSET, PORT_ANY, offset_update},
     {REQUEST_UPDATE_AND_CREATE_TOPIC, PORT_ANY | ADMIN, topic_update_and_create},
+    {REQUEST_UPDATE_AND_CREATE_TOPIC_LIST, ADMIN_CHANGES, admin_topic_put_list},
+    {REQUEST_GET_ALL_TOPIC_CONFIG, ADMIN_READS, admin_topic_all},
     {REQUEST_UPDATE_BROKER_CONFIG, PORT_ANY | ADMIN, broker_config_update},
-    {REQUEST_GET_BROKER_RUNTIME_INFO, PORT_ANY, runtime_info},
-    {REQUEST_VIEW_BROKER_STATS_DATA, PORT_ANY | NEEDS_CATALOGUE, broker_stats_view},
     {REQUEST_GET_BROKER_CONFIG, PORT_ANY | NEEDS_CATALOGUE, broker_config_get},
+    {REQUEST_GET_BROKER_RUNTIME_INFO, PORT_ANY, runtime_info},
     {REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, PORT_ANY | NEEDS_CATALOGUE, search_by_time},
     {REQUEST_GET_MAX_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_max_offset},
     {REQUEST_GET_MIN_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_min_offset},
     {REQUEST_GET_EARLIEST_MSG_STORETIME, PORT_ANY | NEEDS_CATALOGUE, search_earliest_time},
+    {REQUEST_VIEW_MESSAGE_BY_ID, PORT_ANY, view_message},
     {REQUEST_HEART_BEAT, PORT_ANY, member_heartbeat},
     {REQUEST_UNREGISTER_CLIENT, PORT_ANY, member_unregister},
     {REQUEST_GET_CONSUMER_LIST_BY_GROUP, PORT_ANY | NEEDS_CATALOGUE, member_list},
     {REQUEST_LOCK_BATCH_MQ, PORT_ANY, lock_batch},
     {REQUEST_UNLOCK_BATCH_MQ, PORT_ANY, unlock_batch},
+    {REQUEST_GET_ALL_CONSUMER_OFFSET, ADMIN_READS, admin_offset_all},
+    {REQUEST_GET_ALL_DELAY_OFFSET, ADMIN_READS, admin_offset_delays},
     {REQUEST_CHECK_CLIENT_CONFIG, PORT_ANY, member_check_config},
-    {REQUEST_QUERY_MESSAGE, PORT_ANY, view_by_key},
-    {REQUEST_VIEW_MESSAGE_BY_ID, PORT_ANY, view_message},
-    {REQUEST_QUERY_CONSUME_QUEUE, PORT_ANY | NEEDS_CATALOGUE, view_queue},
+    {REQUEST_UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, ADMIN_CHANGES, admin_group_put},
+    {REQUEST_GET_ALL_SUBSCRIPTIONGROUP_CONFIG, ADMIN_READS, admin_group_all},
+    {REQUEST_GET_TOPIC_STATS_INFO, ADMIN_READS, admin_topic_stats},
+    {REQUEST_GET_CONSUMER_CONNECTION_LIST, ADMIN_READS, admin_client_consumers},
+    {REQUEST_GET_PRODUCER_CONNECTION_LIST, ADMIN_READS, admin_client_producers},
+    {REQUEST_DELETE_SUBSCRIPTIONGROUP, ADMIN_CHANGES, admin_group_drop},
+    {REQUEST_GET_CONSUME_STATS, ADMIN_READS, admin_offset_stats},
+    {REQUEST_DELETE_TOPIC_IN_BROKER, ADMIN_CHANGES, admin_topic_drop},
+    {REQUEST_INVOKE_BROKER_TO_RESET_OFFSET, ADMIN_CHANGES, admin_offset_reset},
+    {REQUEST_INVOKE_BROKER_TO_GET_CONSUMER_STATUS, ADMIN_READS, relay_consumer_status},
+    {REQUEST_UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, ADMIN_CHANGES, admin_group_put_list},
+    {REQUEST_QUERY_TOPIC_CONSUME_BY_WHO, ADMIN_READS, admin_topic_consumers},
+    {REQUEST_QUERY_CONSUME_TIME_SPAN, ADMIN_READS, admin_offset_time_span},
+    {REQUEST_GET_SYSTEM_TOPIC_LIST_FROM_BROKER, ADMIN_READS, admin_topic_system_list},
+    {REQUEST_CLEAN_EXPIRED_CONSUMEQUEUE, ADMIN_CHANGES, admin_topic_clean_expired},
+    {REQUEST_GET_CONSUMER_RUNNING_INFO, ADMIN_READS, relay_running_info},
+    {REQUEST_QUERY_CORRECTION_OFFSET, ADMIN_READS, admin_offset_correction},
+    {REQUEST_CONSUME_MESSAGE_DIRECTLY, ADMIN_CHANGES, relay_consume_directly},
     {REQUEST_SEND_MESSAGE_V2, PORT_ANY, send_message},
+    {REQUEST_CLONE_GROUP_OFFSET, ADMIN_CHANGES, admin_offset_clone},
+    {REQUEST_VIEW_BROKER_STATS_DATA, PORT_ANY | NEEDS_CATALOGUE, broker_stats_view},
+    {REQUEST_CLEAN_UNUSED_TOPIC, ADMIN_CHANGES, admin_topic_clean_unused},
+    {REQUEST_GET_BROKER_CONSUME_STATS, ADMIN_READS, admin_offset_broker_stats},
     {REQUEST_SEND_BATCH_MESSAGE, PORT_ANY, send_message},
+    {REQUEST_QUERY_CONSUME_QUEUE, PORT_ANY | NEEDS_CATALOGUE, view_queue},
+    {REQUEST_GET_ALL_PRODUCER_INFO, ADMIN_READS, admin_client_all_producers},
+    {REQUEST_DELETE_EXPIRED_COMMITLOG, ADMIN_CHANGES, admin_topic_delete_log},
+    {REQUEST_QUERY_TOPICS_BY_CONSUMER, ADMIN_READS, admin_topic_of_group},
+    {REQUEST_QUERY_SUBSCRIPTION_BY_CONSUMER, ADMIN_READS, admin_client_subscription},
+    {REQUEST_GET_TOPIC_CONFIG, ADMIN_READS, admin_topic_get},
+    {REQUEST_GET_SUBSCRIPTIONGROUP_CONFIG, ADMIN_READS, admin_group_get},
+    {REQUEST_UPDATE_AND_GET_GROUP_FORBIDDEN, ADMIN_READS, admin_group_forbidden}, /* asks itself when it changes */
     {REQUEST_LITE_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
 };
 
+enum { CODES_MAX = 512 };
+_Static_assert((int)REQUEST_LITE_PULL_MESSAGE < (int)CODES_MAX, "the highest code of the table has a place");
+
+/* By index, not by search: this is on every request's way. */
 static const struct route *route_find(int32_t code)
 {
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        if (routes[i].code == code)
-            return &routes[i];
-    return NULL;
+    static const struct route *by_code[CODES_MAX];
+    if (!by_code[REQUEST_SEND_MESSAGE])
+        for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+            by_code[routes[i].code] = &routes[i];
+    return code >= 0 && code < CODES_MAX ? by_code[code] : NULL;
 }
 
 static int unsupported(struct front *front, struct channel *channel, const struct frame *frame)
@@ -81,33 +125,13 @@ static int unsupported(struct front *front, struct channel *channel, const struc
     return 0;
 }
 
-static bool is_administrator(const struct front *front, const struct channel *channel)
-{
-    struct sockaddr_in6 peer = {.sin6_family = AF_INET6};
-    struct sockaddr_in peer4 = {.sin_family = AF_INET};
-    memcpy(&peer.sin6_addr, channel->peer_ip, sizeof peer.sin6_addr);
-    memcpy(&peer4.sin_addr, channel->peer_ip, sizeof peer4.sin_addr);
-    const void *address = channel->peer_ipv6 ? (const void *)&peer : (const void *)&peer4;
-    return address_list_has(&front->config.admin_from, address);
-}
-
-static int refuse_change(struct channel *channel, const struct frame *frame)
-{
-    char address[INET6_ADDRSTRLEN] = "?";
-    board_add(channel->front->board, COUNTER_REQUESTS_FORBIDDEN, 1);
-    inet_ntop(channel->peer_ipv6 ? AF_INET6 : AF_INET, channel->peer_ip, address, sizeof address);
-    reply_error(channel, frame, RESPONSE_NO_PERMISSION, "%s is taken only from the addresses that adminFrom names, not from %s",
-                request_code_name(frame->code), address);
-    return 0;
-}
-
 static int route_run(struct front *front, struct channel *channel, const struct frame *frame, bool may_hold)
 {
     const struct route *route = route_find(frame->code);
     if (!route || !(route->flags & (channel->vip ? PORT_FAST : PORT_MAIN)))
         return unsupported(front, channel, frame);
-    if (route->flags & ADMIN && !is_administrator(front, channel))
-        return refuse_change(channel, frame);
+    if (route->flags & ADMIN && !admin_may(front, channel, frame))
+        return 0;
     if (route->flags & NEEDS_CATALOGUE && !catalogue_is_whole(front->catalogue)) {
         int r = may_hold ? held_requests_add(front, channel, frame) : -ENOSPC;
         if (r < 0)
@@ -119,8 +143,10 @@ static int route_run(struct front *front, struct channel *channel, const struct 
 
 int route_request(struct front *front, struct channel *channel, const struct frame *frame)
 {
-    if (frame->flag & FRAME_FLAG_RESPONSE)
-        return 0; /* to a notice of ours, which nobody waits for */
+    if (frame->flag & FRAME_FLAG_RESPONSE) {
+        relay_take(front, channel, frame);
+        return 0;
+    }
     int r = route_run(front, channel, frame, true);
     if (r != -EAGAIN)
         board_add(front->board, COUNTER_REQUESTS, 1);

@@ -3,6 +3,7 @@
  */
 #include <sys/epoll.h>
 
+#include "admin.h"
 #include "base/clock.h"
 #include "catalogue.h"
 #include "connections.h"
@@ -24,6 +25,7 @@ void front_turn(struct front *front)
     store_link_receive(front);
     catalogue_settle(front);
     held_requests_run(front);
+    admin_turn(front);
     long_poll_turn(front);
     store_link_publish(front);
     /* Sending may let a throttled channel go on, and its requests are to be published too. */

@@ -25,6 +25,15 @@ class Answer:
 
 
 @dataclass
+class Request:
+    """What the server asks its client."""
+    code: int
+    opaque: int
+    ext: dict
+    body: bytes
+
+
+@dataclass
 class Message:
     queue: int
     offset: int
@@ -41,6 +50,7 @@ class Connection:
         self._opaque = 0
         self._input = b""
         self._answers = {}
+        self._requests = []
 
     def post(self, code: int, ext: dict = None, body: bytes = b"") -> int:
         """Sends a request; returns what `answer` wants."""
@@ -69,6 +79,24 @@ class Connection:
     def ask(self, code: int, ext: dict = None, body: bytes = b"", timeout_s: float = None) -> Answer:
         return self.answer(self.post(code, ext, body), timeout_s)
 
+    def request(self, code: int, timeout_s: float = None) -> Request:
+        """The next request of this code that the server sends; others before it are passed over."""
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        while True:
+            while self._requests:
+                request = self._requests.pop(0)
+                if request.code == code:
+                    return request
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                raise TimeoutError(f"the server sent no request {code}")
+            self._read()
+
+    def respond(self, request: Request, code: int = 0, body: bytes = b"", remark: str = ""):
+        header = json.dumps({"code": code, "language": "PYTHON", "version": 479, "opaque": request.opaque, "flag": 1,
+                             "remark": remark}).encode()
+        self.socket.sendall(struct.pack(">ii", 4 + len(header) + len(body), len(header)) + header + body)
+
     def _read(self):
         more = self.socket.recv(1 << 20)
         if not more:
@@ -85,6 +113,8 @@ class Connection:
             if header.get("flag", 0) & 1:
                 self._answers[header["opaque"]] = Answer(header["code"], header.get("remark") or "",
                                                          header.get("extFields") or {}, body)
+            else:
+                self._requests.append(Request(header["code"], header["opaque"], header.get("extFields") or {}, body))
 
     # What tests ask for.
 
