@@ -95,7 +95,9 @@ class Admin:
 
     def topic(self, name: str, queues: int = 4, brokers: int = 2) -> str:
         """A topic with so many queues on every broker, known to the name server."""
-        self.run("updateTopic", "-c", "DefaultCluster", "-t", name, "-r", queues, "-w", queues)
+        # A cluster that has just started may know but one of its brokers.
+        self.run_until(lambda ran: ran.out.count("create topic to") == brokers, "updateTopic", "-c", "DefaultCluster",
+                       "-t", name, "-r", queues, "-w", queues)
         self._ask("await-queues", name, queues * brokers)
         return name
 

@@ -50,8 +50,6 @@ def test_sub_group(admin, address, golden):
     assert len(ran.lines("consumeEnable", "false")) == 1 and len(ran.lines("consumeEnable", "true")) == 1
     golden(admin.run("deleteSubGroup", "-c", CLUSTER, "-g", "made-group", "-r", "true"), sort=True)
     assert "made-group" not in admin.run("getConsumerConfig", "-g", "made-group").out
-    ran = admin.try_run("updateSubGroup", "-b", address["broker-a"], "-g", "not valid")
-    assert ran.err and all(code != 200 or answered != 0 for code, answered in ran.calls)
 
 
 def test_consumer_progress(admin, group, golden):
@@ -72,7 +70,7 @@ def test_consumer_status(admin, group, golden):
     assert (307, 0) in ran.calls and f"127.0.0.1@{group}" in ran.out
     ran = admin.run("consumerStatus", "-g", group, "-i", f"127.0.0.1@{group}")
     keep = r"^(#|watched|%RETRY|(consumeThreadM|PROP_CONSUME_TYPE|PROP_CONSUMEORDERLY|messageModel|consumerGroup)\b)"
-    golden(ran, keep=keep, sub=[(RETRY, r"%RETRY%\1 BROKER"), (r"(watched|%RETRY%\w+)\s+[\d.]+ .*", r"\1")], sort=True)
+    golden(ran, keep=keep, sub=[(RETRY, r"%RETRY%\1 BROKER"), (r"(watched|%RETRY%\w+)\s+[\d.]+ .*", r"\1"), (r"(ProcessQueueInfo) \[.*", r"\1")], sort=True)
     assert "A || B" in ran.out
     ran = admin.try_run("consumerStatus", "-g", "nobody")
     assert any(answered != 0 for _, answered in ran.calls)

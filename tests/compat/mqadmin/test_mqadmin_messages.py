@@ -125,5 +125,5 @@ def test_query_cq(admin, address, found, golden):
     golden(ran, sub=[(r"physicOffset=\d+", "physicOffset=N"), (r"physicSize=\d+", "physicSize=N")])
     assert "max: 5, min: 0" in ran.out and ran.out.count("tagsCode=65") == 3
     ran = admin.run("queryCq", "-t", "found", "-q", 0, "-i", 0, "-c", 1, "-b", address["broker-a"], "-g", "finder")
-    data = re.search(r"Subscription data: \n(\{.*\})", ran.out)
+    data = re.search(r"Subscription data: \n(\{.*?\n\})", ran.out, re.S)
     assert data and json.loads(data[1])["subString"] == "*", ran.out
