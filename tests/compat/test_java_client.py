@@ -11,7 +11,7 @@ import pytest
 import java
 
 SCENARIOS = ["sync", "async", "oneway", "batch", "autocreate", "unicode", "tags", "restart", "offsets", "idle", "once",
-             "big", "orderly", "share", "death"]
+             "big", "orderly", "share", "death", "handover", "broadcast", "from", "compressed", "litepull"]
 TIMEOUT_S = 600  # a net for a hanging client, not a measure
 
 

@@ -14,25 +14,26 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 DRIVER = TESTS / "compat" / "java"
+DRIVER4 = TESTS / "compat" / "java4"
 # One small heap, one cheap collector, no C2: our machines have two cores and the clients mostly wait.
 CLIENT_FLAGS = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx768m"]
 
 
-def _stale(project: Path) -> bool:
+def _stale(project: Path, shared: Path) -> bool:
     stamp = project / "target" / "classpath"
     if not stamp.exists():
         return True
-    sources = [project / "pom.xml", *project.glob("src/**/*.java")]
+    sources = [project / "pom.xml", *project.glob("src/**/*.java"), *(shared.glob("**/*.java") if shared else ())]
     return max(s.stat().st_mtime for s in sources) > stamp.stat().st_mtime
 
 
-def build(project: Path) -> str:
-    """Builds a Maven project if its sources are newer than its last build; returns its class path."""
+def build(project: Path, shared: Path = None) -> str:
+    """Builds a Maven project if its sources (or those it shares) are newer than its last build; gives its class path."""
     target = project / "target"
     target.mkdir(exist_ok=True)
     with open(target / ".lock", "w") as lock:  # suites may run side by side
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _stale(project):
+        if _stale(project, shared):
             # Offline first: with the jars in the cache no registry is asked.
             for flags in (["-o"], []):
                 done = subprocess.run(["mvn", "-q", "-B", *flags, "package"], cwd=project, text=True,
@@ -47,12 +48,15 @@ def build(project: Path) -> str:
     return f"{classes}:{jars}" if classes.exists() else jars
 
 
-def driver_command(*args: str, logs: Path = None) -> list:
+def driver_command(*args: str, logs: Path = None, project: Path = DRIVER) -> list:
     """The command line of the stock client's driver; `logs` is the folder for the client's own log file."""
     flags = list(CLIENT_FLAGS)
     if logs is not None:
-        flags.append(f"-Drocketmq.log.root={logs}")
-    return ["java", *flags, "-cp", build(DRIVER), "pintle.compat.Driver", *args]
+        flags += [f"-Drocketmq.log.root={logs}",  # 5.x
+                  f"-Drocketmq.client.logRoot={logs}",  # 4.x
+                  f"-Drocketmq.client.localOffsetStoreDir={logs}/offsets"]  # of broadcasts
+    shared = DRIVER / "src" / "main" if project == DRIVER4 else None
+    return ["java", *flags, "-cp", build(project, shared), "pintle.compat.Driver", *args]
 
 
 class JavaLoad:

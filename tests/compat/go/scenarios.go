@@ -143,29 +143,28 @@ func tags(g *rig, r *result) {
 	}
 }
 
+// unicode: what is not ASCII comes back as it went. Not by its tag: this client takes the hash of UTF-8, Apache's
+// broker of UTF-16, so that such a subscription gets nothing.
 func unicode(g *rig, r *result) {
 	topic, _ := g.topic()
 	p := g.producer()
 	const tag, key, body = "タグ-été-🚀", "schlüssel-клавиша-键-🗝", "Grüße, мир, 世界, 🚀 \x00\x01 end"
 	properties := map[string]string{"größe": "ß ä ö ü", "имя": "Ёлка", "名前": "値 と 空白", "rocket🚀": "🚀🌍",
 		"json": `{"a":[1,"é"],'b':null}`, "long": strings.Repeat("ü", 8000)}
-	got, tagged := newCollector(), newCollector()
-	g.consume(g.fresh("all"), topic, "*", got.handle)
-	g.consume(g.fresh("tagged"), topic, tag, tagged.handle)
+	got := newCollector()
+	g.consume(g.fresh("group"), topic, "*", got.handle)
 	m := primitive.NewMessage(topic, []byte(body))
 	m.WithTag(tag).WithKeys([]string{key})
 	for name, value := range properties {
 		m.WithProperty(name, value)
 	}
 	send(p, m)
-	for who, c := range map[string]*collector{"all": got, "tagged": tagged} {
-		c.await([]string{key}, who)
-		delivery := c.first(key)
-		r.check(string(delivery.Body) == body, "%s: body %q", who, delivery.Body)
-		r.check(delivery.GetTags() == tag, "%s: tag %q", who, delivery.GetTags())
-		for name, value := range properties {
-			r.check(delivery.GetProperty(name) == value, "%s: property %s: %q", who, name, delivery.GetProperty(name))
-		}
+	got.await([]string{key}, "the consumer")
+	delivery := got.first(key)
+	r.check(string(delivery.Body) == body, "body %q", delivery.Body)
+	r.check(delivery.GetTags() == tag, "tag %q", delivery.GetTags())
+	for name, value := range properties {
+		r.check(delivery.GetProperty(name) == value, "property %s: %q", name, delivery.GetProperty(name))
 	}
 }
 
@@ -258,7 +257,9 @@ func share(g *rig, r *result) {
 	r.figure("take_over_ms", time.Since(start).Milliseconds())
 }
 
-// orderly: each queue in its order, never held by two members at once, and handed over in order when one leaves.
+// orderly: each queue in its order, and handed over in order when a member leaves and another comes. Two members at a
+// time are not judged: this client does not give back the lock of a queue that a rebalance takes from it, so the other
+// has to wait until the lock expires, a minute later; with Apache's broker as well.
 func orderly(g *rig, r *result) {
 	topic, to := g.topic()
 	p := g.producer(manual())
@@ -294,7 +295,6 @@ func orderly(g *rig, r *result) {
 		return sum
 	}
 	leave := g.consume(group, topic, "*", member("one"), consumer.WithConsumerOrder(true))
-	g.consume(group, topic, "*", member("two"), consumer.WithConsumerOrder(true))
 	const half = 30
 	for i := 0; i < half; i++ {
 		for _, queue := range to {
@@ -303,9 +303,11 @@ func orderly(g *rig, r *result) {
 			send(p, m)
 		}
 	}
-	await(func() bool { return total() >= half*len(to) }, "the first half, by two members")
+	await(func() bool { return total() >= half*len(to) }, "the first half, by the first member")
 	time.Sleep(100 * time.Millisecond) // the client marks a message as done a moment after the handler has returned
 	leave()
+	start := time.Now()
+	g.consume(group, topic, "*", member("two"), consumer.WithConsumerOrder(true))
 	for i := half; i < 2*half; i++ {
 		for _, queue := range to {
 			m := message(topic, "T", fmt.Sprint(i))
@@ -313,7 +315,8 @@ func orderly(g *rig, r *result) {
 			send(p, m)
 		}
 	}
-	await(func() bool { return total() >= 2*half*len(to) }, "the second half, by the one that stays")
+	await(func() bool { return total() >= 2*half*len(to) }, "the second half, by the second member")
+	r.figure("take_over_ms", time.Since(start).Milliseconds())
 	mutex.Lock()
 	defer mutex.Unlock()
 	for _, queue := range to {
@@ -361,8 +364,9 @@ func from(g *rig, r *result) {
 	spread(p, topic, "T", to, middle)
 	alone := consumer.WithConsumerModel(consumer.BroadCasting)
 	starts := map[string][]consumer.Option{
-		"first":           {alone, consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset)},
-		"timestamp":       {alone, consumer.WithConsumeFromWhere(consumer.ConsumeFromTimestamp), consumer.WithConsumeTimestamp(between)},
+		"first": {alone, consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset)},
+		"timestamp": {alone, consumer.WithConsumeFromWhere(consumer.ConsumeFromTimestamp),
+			consumer.WithConsumeTimestamp(between)},
 		"last":            {alone, consumer.WithConsumeFromWhere(consumer.ConsumeFromLastOffset)},
 		"last of a group": {consumer.WithConsumeFromWhere(consumer.ConsumeFromLastOffset)},
 	}

@@ -6,7 +6,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
-import pintle.compat.load.Load;
 import pintle.compat.scenario.Scenarios;
 
 /**
@@ -15,7 +14,7 @@ import pintle.compat.scenario.Scenarios;
  * <pre>Driver SCENARIO[,SCENARIO...]|all|list|load --namesrv host:port[;host:port] [--option value ...]</pre>
  *
  * One JSON line per scenario; exit code 0 = all hold, 1 = some do not, 64 = usage. `load` has its own conversation, see
- * {@link Load}. The client is used through its public API only; the few reads of its insides are in {@link load.Wire}.
+ * {@link load.Load}. The client is used through its public API only; the few reads of its insides are in {@link load.Wire}.
  */
 public final class Driver {
     private static final int EXIT_FAILED = 1;
@@ -35,7 +34,7 @@ public final class Driver {
         Options options = Options.parse(args);
         quietClientLog();
         earlyRebalance();
-        int code = args[0].equals("load") ? Load.run(options) : runScenarios(args[0], options);
+        int code = args[0].equals("load") ? Version.load(options) : runScenarios(args[0], options);
         System.out.flush();
         // The client leaves non-daemon threads behind on some error paths; our verdict must not wait for them.
         Runtime.getRuntime().halt(code);

@@ -8,6 +8,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import org.apache.rocketmq.client.ClientConfig;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
@@ -85,8 +86,19 @@ public final class Rig implements AutoCloseable {
         return started(consumer);
     }
 
-    private DefaultMQPushConsumer started(DefaultMQPushConsumer consumer) throws MQClientException {
+    /** Any consumer of a group and a topic that wants to be started; ended with the scenario. */
+    public DefaultMQPushConsumer started(DefaultMQPushConsumer consumer) throws MQClientException {
         consumer.start();
+        open.push(consumer::shutdown);
+        return consumer;
+    }
+
+    /** A pull consumer that commits by itself; not started yet. */
+    public DefaultLitePullConsumer litePull(String group) {
+        DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
+        configure(consumer);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setPollTimeoutMillis(100);
         open.push(consumer::shutdown);
         return consumer;
     }
@@ -95,7 +107,7 @@ public final class Rig implements AutoCloseable {
     public String topic(DefaultMQProducer producer) throws Exception {
         String topic = fresh("topic");
         List<String> brokers = brokers(queues(producer, TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC));
-        producer.createTopic(TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC, topic, QUEUES, null);
+        Version.createTopic(producer, TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC, topic, QUEUES);
         await(() -> queues(producer, topic).size() == QUEUES * brokers.size(),
             "route of " + topic + " with " + QUEUES + " queues on each of " + brokers);
         return topic;

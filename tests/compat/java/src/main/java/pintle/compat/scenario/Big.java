@@ -9,10 +9,10 @@ import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import pintle.compat.Result;
 import pintle.compat.Rig;
 import pintle.compat.Scenario;
+import pintle.compat.Version;
 
 /**
  * 4 MiB - 1 KiB passes whole; more than 4 MiB is refused by the broker with MESSAGE_ILLEGAL on a connection that goes
@@ -52,7 +52,7 @@ final class Big implements Scenario {
                 producer.send(new Message(topic, "T", "refused-" + size, body));
                 result.check(false, size + " bytes were taken");
             } catch (MQBrokerException e) {
-                result.same(ResponseCode.MESSAGE_ILLEGAL, e.getResponseCode(), "code for " + size + " bytes");
+                result.same(Version.MESSAGE_ILLEGAL, e.getResponseCode(), "code for " + size + " bytes");
             }
         }
         producer.send(new Message(topic, "T", "after", new byte[] {1}));

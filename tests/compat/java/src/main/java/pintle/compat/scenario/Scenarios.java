@@ -25,6 +25,11 @@ public final class Scenarios {
         ALL.put("orderly", Orderly::new);
         ALL.put("share", Share::new);
         ALL.put("death", MemberDeath::new);
+        ALL.put("handover", HandOver::new);
+        ALL.put("broadcast", Broadcast::new);
+        ALL.put("from", From::new);
+        ALL.put("compressed", Compressed::new);
+        ALL.put("litepull", LitePull::new);
     }
 
     private Scenarios() {
