@@ -30,15 +30,6 @@ def admin(own_cluster, tmp_path_factory):
         _commands.extend(opened.ran)
 
 
-@pytest.fixture(scope="package", autouse=True)
-def rated(admin):
-    """Messages sent and consumed early, for statistics that take a while to appear."""
-    admin.topic("rated")
-    admin.send("rated", "broker-a", 0, 5)
-    admin.consume("rater", "rated")
-    admin.await_consumed("rater", 5)
-
-
 @pytest.fixture(scope="package")
 def address(own_cluster):
     """Where clients find each broker: {"broker-a": "127.0.0.1:…", …}."""
