@@ -93,6 +93,10 @@ class Admin:
                 f"mqadmin {' '.join(ran.command)}: not within {timeout_s} s\n{ran.out}\n{ran.err[:2000]}"
             time.sleep(0.05)
 
+    def help(self) -> str:
+        """The list of subcommands, as mqadmin prints it."""
+        return self._ask("mqadmin")["out"]
+
     def topic(self, name: str, queues: int = 4, brokers: int = 2) -> str:
         """A topic with so many queues on every broker, known to the name server."""
         # A cluster that has just started may know but one of its brokers.

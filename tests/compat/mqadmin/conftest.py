@@ -7,6 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+pytest.register_assert_rewrite("admin", "golden")
+
 import golden as golden_texts  # noqa: E402
 from admin import Admin  # noqa: E402
 from cluster import open_cluster  # noqa: E402

@@ -1,4 +1,5 @@
 """mqadmin's commands about consumer groups, their members and their offsets."""
+import json
 import re
 
 import pytest
@@ -50,6 +51,17 @@ def test_sub_group(admin, address, golden):
     assert len(ran.lines("consumeEnable", "false")) == 1 and len(ran.lines("consumeEnable", "true")) == 1
     golden(admin.run("deleteSubGroup", "-c", CLUSTER, "-g", "made-group", "-r", "true"), sort=True)
     assert "made-group" not in admin.run("getConsumerConfig", "-g", "made-group").out
+
+
+def test_update_sub_group_list(admin, tmp_path):
+    """Many groups of a file, in one request to each broker."""
+    file = tmp_path / "groups.json"
+    file.write_text(json.dumps([{"groupName": f"listed-group-{i}", "retryMaxTimes": i + 1} for i in range(3)]))
+    ran = admin.run("updateSubGroupList", "-c", CLUSTER, "-f", file)
+    assert ran.calls.count((225, 0)) == 2
+    for i in range(3):
+        told = admin.run("getConsumerConfig", "-g", f"listed-group-{i}").out
+        assert len(re.findall(rf"retryMaxTimes\s+=\s+{i + 1}\b", told)) == 2
 
 
 def test_consumer_progress(admin, group, golden):
@@ -159,8 +171,13 @@ def test_set_consume_mode(admin, golden):
     golden(admin.run("setConsumeMode", "-c", CLUSTER, "-t", "popped", "-g", "popper", "-m", "PULL"), sort=True)
 
 
-def test_refused_group_is_named(admin, address):
-    """A consumer of a group that must not consume is told so by name."""
+def test_consume_enable(admin):
+    """A group that must not consume is refused by name (NO_PERMISSION) when it pulls."""
+    admin.topic("barred-topic")
+    admin.send("barred-topic")
     admin.run("updateSubGroup", "-c", CLUSTER, "-g", "barred", "-s", "false")
     ran = admin.run("getConsumerConfig", "-g", "barred")
     assert len(re.findall(r"consumeEnable\s+=\s+false", ran.out)) == 2
+    ran = admin.try_run("consumeMessage", "-t", "barred-topic", "-g", "barred", "-b", "broker-a", "-i", 0, "-o", 0,
+                        "-c", 1)
+    assert (11, 16) in ran.calls

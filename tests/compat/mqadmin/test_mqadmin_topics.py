@@ -32,6 +32,17 @@ def test_update_topic_order(admin, golden):
     assert "orderTopicConf" not in admin.run("topicRoute", "-t", "ordered").out, "not with orderMessageEnable=false"
 
 
+def test_update_topic_list(admin, tmp_path):
+    """Many topics of a file, in one request to each broker."""
+    file = tmp_path / "topics.json"
+    file.write_text(json.dumps([{"topicName": f"of-file-{i}", "readQueueNums": i + 1, "writeQueueNums": i + 1, "perm": 6}
+                                for i in range(3)]))
+    ran = admin.run("updateTopicList", "-c", CLUSTER, "-f", file)
+    assert ran.calls.count((18, 0)) == 2
+    for i in range(3):
+        admin.await_queues(f"of-file-{i}", 2 * (i + 1))
+
+
 def test_topic_route(admin, golden):
     admin.topic("routed")
     ran = admin.run("topicRoute", "-t", "routed")
