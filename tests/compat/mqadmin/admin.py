@@ -40,8 +40,9 @@ class Admin:
                    "-Drocketmq.client.rebalance.minInterval=200", "-Duser.timezone=UTC", f"-Duser.home={logs}",
                    "-cp", java.build(PROJECT), "pintle.mqadmin.Shell", namesrv]
         self._stderr = open(Path(logs) / "stderr.txt", "w+")
+        # consumerStatus leaves files in the working folder.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         stderr=self._stderr)
+                                         stderr=self._stderr, cwd=logs)
         self._answers = Queue()
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -19,9 +19,9 @@ import pintle.compat.Scenario;
 import pintle.compat.Version;
 
 /**
- * Where a group without offsets starts. In a young queue (nothing deleted yet, all in memory) the broker answers offset
- * 0, whatever the client wants; members of a broadcast do not ask it, and start at the first message, at a point in time
- * or at the end, as they want.
+ * Where a group without offsets starts. In a young queue (nothing deleted yet, all in memory) the broker answers
+ * offset 0, whatever the client wants; members of a broadcast do not ask it, and start at the first message, at a point
+ * in time or at the end, as they want.
  */
 final class From implements Scenario {
     private static final int PER_QUEUE = 5;
