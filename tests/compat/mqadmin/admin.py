@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 
+import pytest
+
 import java
 
 PROJECT = Path(__file__).resolve().parent
@@ -26,6 +28,11 @@ class Ran:
     err: str
     calls: tuple  # (request code, answered code) in order; -1 = no answer or oneway
     took_ms: int
+
+    def report(self) -> str:
+        """What happened, without the Java stack."""
+        err = "\n".join(line for line in self.err.splitlines() if not line.startswith("\tat "))
+        return f"mqadmin {' '.join(self.command)}: calls {self.calls}\n{self.out}\n{err[:2000]}"
 
     def lines(self, *words: str) -> list:
         """The lines with all these words, as lists of columns."""
@@ -80,7 +87,7 @@ class Admin:
     def run(self, *command) -> Ran:
         """Runs a command that must work."""
         ran = self.try_run(*command)
-        assert not ran.err, f"mqadmin {' '.join(ran.command)}: calls {ran.calls}\n{ran.out}\n{ran.err[:2000]}"
+        assert not ran.err, ran.report()
         return ran
 
     def run_until(self, condition, *command, timeout_s: float = 30) -> Ran:
@@ -90,8 +97,9 @@ class Admin:
             ran = self.try_run(*command)
             if not ran.err and condition(ran):
                 return ran
-            assert time.monotonic() < deadline, \
-                f"mqadmin {' '.join(ran.command)}: not within {timeout_s} s\n{ran.out}\n{ran.err[:2000]}"
+            refused = any(answered == NOT_SUPPORTED for _, answered in ran.calls)
+            if refused or time.monotonic() > deadline:
+                pytest.fail(f"not within {timeout_s} s: {ran.report()}")
             time.sleep(0.05)
 
     def help(self) -> str:
