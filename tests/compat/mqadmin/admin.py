@@ -5,6 +5,7 @@
         ran = admin.run("topicRoute", "-t", "T")      # Ran(out, err, calls, took_ms); "-n" is added
 """
 import json
+import re
 import subprocess
 import threading
 import time
@@ -31,7 +32,7 @@ class Ran:
 
     def report(self) -> str:
         """What happened, without the Java stack."""
-        err = "\n".join(line for line in self.err.splitlines() if not line.startswith("\tat "))
+        err = "\n".join(line for line in self.err.splitlines() if not re.match(r"\t(at |\.\.\. )|For more", line))
         return f"mqadmin {' '.join(self.command)}: calls {self.calls}\n{self.out}\n{err[:2000]}"
 
     def lines(self, *words: str) -> list:
@@ -87,7 +88,8 @@ class Admin:
     def run(self, *command) -> Ran:
         """Runs a command that must work."""
         ran = self.try_run(*command)
-        assert not ran.err, ran.report()
+        if ran.err:
+            pytest.fail(ran.report())
         return ran
 
     def run_until(self, condition, *command, timeout_s: float = 30) -> Ran:

@@ -4,9 +4,12 @@ golden/TEST.txt has a section for each command: "$ mqadmin …", then its output
 (PINTLE_RECORD_GOLDEN=1 PINTLE_JUDGE=apache), never from ours. mqadmin is the stock one, so layout is not on trial:
 runs of spaces count as one and empty lines not at all.
 """
+import difflib
 import os
 import re
 from pathlib import Path
+
+import pytest
 
 FOLDER = Path(__file__).resolve().parent / "golden"
 RECORD = os.environ.get("PINTLE_RECORD_GOLDEN") == "1"
@@ -49,8 +52,10 @@ class Golden:
         self._sections.append(got)
         if not RECORD:
             at = len(self._sections) - 1
-            assert at < len(self._recorded), f"{self._file.name} has no section {at + 1}: {title}"
-            assert got.splitlines() == self._recorded[at].splitlines()
+            wanted = self._recorded[at] if at < len(self._recorded) else ""
+            if got != wanted:
+                lines = difflib.unified_diff(wanted.splitlines(), got.splitlines(), self._file.name, "now", lineterm="")
+                pytest.fail("\n".join(lines), pytrace=False)
 
     def close(self):
         if RECORD:
