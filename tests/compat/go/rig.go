@@ -22,8 +22,9 @@ const (
 )
 
 var (
-	serial  atomic.Int64
-	started = time.Now().UnixMilli()
+	creating sync.Mutex // brokers make one topic at a time anyway
+	serial   atomic.Int64
+	started  = time.Now().UnixMilli()
 )
 
 // rig makes stock clients for one scenario and ends them with it. Each has an instance name, so it has connections of
@@ -88,9 +89,13 @@ func (g *rig) topic() (string, []*primitive.MessageQueue) {
 	must(err, "new admin")
 	defer a.Close()
 	for broker, address := range g.brokers {
-		err = a.CreateTopic(context.Background(), admin.WithTopicCreate(topic), admin.WithBrokerAddrCreate(address),
-			admin.WithReadQueueNums(queues), admin.WithWriteQueueNums(queues))
-		must(err, "topic on "+broker)
+		// The admin waits for 5 s; a broker in a JVM that has just started takes longer. To ask again does no harm.
+		await(func() bool {
+			creating.Lock()
+			defer creating.Unlock()
+			return a.CreateTopic(context.Background(), admin.WithTopicCreate(topic), admin.WithBrokerAddrCreate(address),
+				admin.WithReadQueueNums(queues), admin.WithWriteQueueNums(queues)) == nil
+		}, "topic on "+broker)
 	}
 	var found []*primitive.MessageQueue
 	await(func() bool {
