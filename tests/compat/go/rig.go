@@ -82,11 +82,16 @@ func (g *rig) producer(options ...producer.Option) rocketmq.Producer {
 	return p
 }
 
-// topic creates one with four queues on every broker and gives its queues in order, once clients are told of them.
+func newAdmin(namesrv ...string) (a admin.Admin) {
+	a, err := admin.NewAdmin(admin.WithResolver(primitive.NewPassthroughResolver(namesrv)))
+	must(err, "new admin")
+	return a
+}
+
+// topic creates one with four queues on every broker and gives its queues in order, once every name server tells of them.
 func (g *rig) topic() (string, []*primitive.MessageQueue) {
 	topic := g.fresh("topic")
-	a, err := admin.NewAdmin(admin.WithResolver(primitive.NewPassthroughResolver(g.namesrv)))
-	must(err, "new admin")
+	a := newAdmin(g.namesrv...)
 	defer a.Close()
 	for broker, address := range g.brokers {
 		// The admin waits for 5 s; a broker in a JVM that has just started takes longer. To ask again does no harm.
@@ -98,12 +103,22 @@ func (g *rig) topic() (string, []*primitive.MessageQueue) {
 		}, "topic on "+broker)
 	}
 	var found []*primitive.MessageQueue
-	await(func() bool {
-		found, err = a.FetchPublishMessageQueues(context.Background(), topic)
-		return err == nil && len(found) == queues*len(g.brokers)
-	}, "route of "+topic)
+	for _, namesrv := range g.namesrv {
+		await(func() (there bool) {
+			found, there = g.route(namesrv, topic)
+			return there
+		}, "route of "+topic+" at "+namesrv)
+	}
 	sort.Slice(found, func(i, k int) bool { return queueName(found[i]) < queueName(found[k]) })
 	return topic, found
+}
+
+// route asks one name server, by an admin of its own: an admin keeps the first answer for ever.
+func (g *rig) route(namesrv, topic string) ([]*primitive.MessageQueue, bool) {
+	a := newAdmin(namesrv)
+	defer a.Close()
+	found, err := a.FetchPublishMessageQueues(context.Background(), topic)
+	return found, err == nil && len(found) == queues*len(g.brokers)
 }
 
 func queueName(q *primitive.MessageQueue) string {
