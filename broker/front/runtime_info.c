@@ -71,11 +71,11 @@ static void add_number(struct text *text, const char *key, int64_t value)
     add(text, key, "%" PRId64, value);
 }
 
+/* What is kept for root counts neither as used nor as free. */
 static double used_part(const struct statvfs *disk)
 {
-    double total = (double)disk->f_blocks, available = (double)(disk->f_blocks - disk->f_bfree);
-    double reach = available + (double)disk->f_bavail; /* what is kept for root counts for neither */
-    return total > 0 && reach > 0 ? available / reach : 0;
+    double used = (double)(disk->f_blocks - disk->f_bfree), reach = used + (double)disk->f_bavail;
+    return reach > 0 ? used / reach : 0;
 }
 
 static void human(char *text, size_t size, double bytes)
