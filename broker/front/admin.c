@@ -14,7 +14,10 @@
 #include "store_link.h"
 #include "wire/codes.h"
 
-enum { JOBS_MAX = 4096 };
+enum {
+    JOBS_MAX = 4096,
+    BODY_MAX = FRAME_SIZE_MAX - 4096, /* the rest is for the header */
+};
 
 struct admin {
     struct admin_job *waiting, **waiting_end; /* for room in the control ring */
@@ -36,6 +39,14 @@ static void *allocate(size_t size)
     if (!p)
         PANIC("out of memory");
     return p;
+}
+
+char *admin_copy(struct bytes text)
+{
+    char *copy = text.size ? strndup((const char *)text.data, text.size) : strdup("");
+    if (!copy)
+        PANIC("out of memory");
+    return copy;
 }
 
 static void *grow(void *list, unsigned *room, size_t item)
@@ -123,9 +134,7 @@ struct admin_job *admin_begin(struct front *front, struct channel *channel, cons
     job->records_end = &job->records;
     job->after_queue = -1;
     job->search_ms = -1;
-    job->topic = strndup((const char *)topic.data, topic.size);
-    if (!job->topic)
-        PANIC("out of memory");
+    job->topic = admin_copy(topic);
     channel->outstanding++;
     front->admin->jobs++;
     return job;
@@ -149,6 +158,11 @@ void admin_end(struct front *front, struct admin_job *job, int32_t code, const c
 static void reply_body(struct reply_to to, const struct text *text)
 {
     struct reply reply;
+    if (text->size > BODY_MAX) {
+        reply_plain(to, RESPONSE_SYSTEM_ERROR,
+                    bytes_of("the answer is larger than a frame may be: ask for less at once"));
+        return;
+    }
     if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
         reply_end(&reply, (struct bytes){(const uint8_t *)text->data, text->size});
 }
@@ -291,10 +305,8 @@ void admin_collect(struct front *front, struct admin_job *job, struct bytes grou
 {
     free(job->group);
     free(job->text);
-    job->group = strndup((const char *)group.data, group.size);
-    job->text = strndup((const char *)topic.data, topic.size);
-    if (!job->group || !job->text)
-        PANIC("out of memory");
+    job->group = admin_copy(group);
+    job->text = admin_copy(topic);
     job->collecting = true;
     job->then = then;
     make_question(job);
@@ -313,10 +325,7 @@ static struct listed_offsets *listed_entry(struct offset_list *list, struct byte
     if (list->count == list->room)
         list->entries = grow(list->entries, &list->room, sizeof *list->entries);
     last = &list->entries[list->count++];
-    *last = (struct listed_offsets){.topic = strndup((const char *)topic.data, topic.size),
-                                    .group = strndup((const char *)group.data, group.size)};
-    if (!last->topic || !last->group)
-        PANIC("out of memory");
+    *last = (struct listed_offsets){.topic = admin_copy(topic), .group = admin_copy(group)};
     return last;
 }
 
@@ -342,9 +351,7 @@ void admin_listed(struct front *front, struct admin_job *job, const uint8_t *pay
     pn_assert(!cursor.bad);
     job->offsets.version = answer.version;
     free(job->after);
-    job->after = strndup((const char *)after.data, after.size);
-    if (!job->after)
-        PANIC("out of memory");
+    job->after = admin_copy(after);
     job->after_queue = answer.start_over ? -1 : answer.after_queue;
     if (answer.more)
         make_question(job);

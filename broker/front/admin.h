@@ -102,6 +102,8 @@ void admin_listed(struct front *front, struct admin_job *job, const uint8_t *pay
 
 /* Sends a text as the whole body of an answer, and frees it. */
 void admin_reply_body(struct channel *channel, const struct frame *frame, struct text *text);
+/* As a C string; never NULL. */
+char *admin_copy(struct bytes text);
 /* "" if the field is not there. */
 struct bytes admin_field(const struct frame *frame, const char *key);
 /* Min and max offset of a queue now; false: it is not (any more) the topic's. */

@@ -233,7 +233,7 @@ int admin_group_get(struct front *front, struct channel *channel, const struct f
     struct msg_group_put put = {.flags = MSG_GROUP_AUTO};
     if (!job)
         return 0;
-    job->group = strndup((const char *)name.data, name.size);
+    job->group = admin_copy(name);
     admin_add_record(job, MSG_GROUP_PUT, &put, sizeof put, (struct bytes[]){name, bytes_of("")}, 2);
     admin_send(front, job, answer_group);
     return 0;
@@ -269,9 +269,7 @@ int admin_group_forbidden(struct front *front, struct channel *channel, const st
     struct admin_job *job = admin_begin(front, channel, frame);
     if (!job)
         return 0;
-    job->group = strndup((const char *)names[0].data, names[0].size);
-    if (!job->group)
-        PANIC("out of memory");
+    job->group = admin_copy(names[0]);
     const struct group_entry *group = catalogue_group(front->catalogue, names[0]);
     job->flag = is_change ? readable : !group || !catalogue_is_forbidden(group, names[1]);
     struct msg_admin forbid = {.flags = readable ? 0 : MSG_ADMIN_FORBIDDEN};

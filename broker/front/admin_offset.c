@@ -15,14 +15,6 @@
 
 static const struct bytes any = {(const uint8_t *)"", 0};
 
-static char *copy_of(struct bytes text)
-{
-    char *copy = strndup((const char *)text.data, text.size);
-    if (!copy)
-        PANIC("out of memory");
-    return copy;
-}
-
 /* A name from the header; NULL: answered with an error. `may_be_empty`: "" stands for all. */
 static bool take_name(struct channel *channel, const struct frame *frame, const char *key, size_t limit,
                       bool may_be_empty, struct bytes *ret_name)
@@ -154,7 +146,7 @@ int admin_offset_stats(struct front *front, struct channel *channel, const struc
     job->flag = list.size > 0;
     if (job->flag) {
         free(job->topic);
-        job->topic = copy_of(list);
+        job->topic = admin_copy(list);
     }
     admin_collect(front, job, group, any, stats_listed);
     return 0;
@@ -238,7 +230,7 @@ static void answer_broker_stats(struct front *front, struct admin_job *job)
     }
     for (const struct group_entry *group = catalogue_groups(front->catalogue); group; group = group->hh.next) {
         struct listed_offsets key = {.topic = (char *)"", .group = group->name};
-        if (!group->known || bsearch(&key, entries, job->offsets.count, sizeof key, by_group_only))
+        if (!group->known || (entries && bsearch(&key, entries, job->offsets.count, sizeof key, by_group_only)))
             continue;
         admin_put_comma(text, &more);
         text_add(text, "{");
@@ -251,7 +243,8 @@ static void answer_broker_stats(struct front *front, struct admin_job *job)
 
 static void broker_stats_listed(struct front *front, struct admin_job *job)
 {
-    qsort(job->offsets.entries, job->offsets.count, sizeof *job->offsets.entries, by_group);
+    if (job->offsets.count)
+        qsort(job->offsets.entries, job->offsets.count, sizeof *job->offsets.entries, by_group);
     for (unsigned i = 0; i < job->offsets.count; i++) {
         const struct listed_offsets *entry = &job->offsets.entries[i];
         const struct topic_entry *topic = catalogue_topic(front->catalogue, bytes_of(entry->topic));
@@ -376,7 +369,8 @@ static void answer_correction(struct front *front, struct admin_job *job)
                 admin_add_row(job, job->topic, entry->queues[q].queue_id)->offset = entry->queues[q].offset;
         }
     }
-    qsort(job->rows, job->row_count, sizeof *job->rows, by_queue);
+    if (job->row_count)
+        qsort(job->rows, job->row_count, sizeof *job->rows, by_queue);
     const struct listed_offsets *compared = offset_list_find(&job->offsets, job->topic, job->compare);
     bool more = false;
     text_add(text, "{\"correctionOffsets\":{");
@@ -401,8 +395,8 @@ int admin_offset_correction(struct front *front, struct channel *channel, const 
     struct admin_job *job = admin_begin(front, channel, frame);
     if (!job)
         return 0;
-    job->compare = copy_of(compare);
-    job->filter = copy_of(filter);
+    job->compare = admin_copy(compare);
+    job->filter = admin_copy(filter);
     admin_collect(front, job, any, topic, answer_correction);
     return 0;
 }
@@ -446,7 +440,7 @@ int admin_offset_clone(struct front *front, struct channel *channel, const struc
     if (!job)
         return 0;
     job->flag = offline;
-    job->compare = copy_of(to);
+    job->compare = admin_copy(to);
     admin_collect(front, job, from, topic, clone_listed);
     return 0;
 }
@@ -532,7 +526,7 @@ int admin_offset_reset(struct front *front, struct channel *channel, const struc
     struct admin_job *job = admin_begin(front, channel, frame);
     if (!job)
         return 0;
-    job->group = copy_of(reset.group);
+    job->group = admin_copy(reset.group);
     job->search_ms = reset.has_offset || reset.time_ms < 0 ? -1 : reset.time_ms;
     for (int32_t i = first; i < end; i++) {
         struct queue_times *row = admin_add_row(job, job->topic, i);

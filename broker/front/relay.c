@@ -21,6 +21,7 @@ enum {
     VERSION_RELAY_MIN = 62,  /* V3_1_8_SNAPSHOT */
     VERSION_STATUS_MIN = 28, /* V3_0_7_SNAPSHOT */
     RELAYS_MAX = 4096,
+    REMARK_MAX = 4096,      /* of a client's answer; as much as is passed on */
     OPAQUE_FIRST = 1 << 30, /* apart from the notices' */
 };
 
@@ -103,7 +104,9 @@ static void status_done(struct front *front, struct status *status)
     if (to.channel)
         to.channel->outstanding--;
     text_add(&status->text, "},\"messageQueueTable\":{}}");
-    if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
+    if (status->text.size > FRAME_SIZE_MAX - 8 * REMARK_MAX)
+        reply_plain(to, RESPONSE_SYSTEM_ERROR, bytes_of("the consumers' answers are too large"));
+    else if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
         reply_end(&reply, (struct bytes){(const uint8_t *)status->text.data, status->text.size});
     text_free(&status->text);
     free(status);
@@ -167,7 +170,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
     return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* Writes the request to the client and notes who waits. The fields are those of `fields`, and `more` behind them. */
+/* Writes the request to the client and notes who waits. NULL: it does not fit a frame. */
 static struct relayed *send_to(struct front *front, struct channel *client, int32_t code, int64_t timeout_ms,
                                const struct frame_field *fields, unsigned count, struct bytes body)
 {
@@ -188,13 +191,14 @@ static struct relayed *send_to(struct front *front, struct channel *client, int3
     relayed->deadline_ms = front->now_ms + timeout_ms;
     frame_write_request(&writer, room, size, code, relayed->opaque, 0, LANGUAGE_JAVA);
     for (unsigned i = 0; i < count; i++) {
-        PN_FREE char *key = strndup((const char *)fields[i].key.data, fields[i].key.size);
-        if (!key)
-            PANIC("out of memory");
+        PN_FREE char *key = admin_copy(fields[i].key);
         frame_write_text(&writer, key, fields[i].value);
     }
     ssize_t used = frame_write_finish(&writer, body.size);
-    pn_assert(used > 0);
+    if (used < 0) { /* escapes make a header longer: what was received whole may not fit any more */
+        free(relayed);
+        return NULL;
+    }
     if (body.size)
         memcpy(room + used, body.data, body.size);
     connection_commit(&client->wire, (size_t)used + body.size);
@@ -227,9 +231,14 @@ void relay_take(struct front *front, struct channel *channel, const struct frame
     } else {
         struct reply reply;
         struct reply_to to = asker_of(front, relayed);
+        struct bytes remark = frame->remark;
         if (to.channel)
             to.channel->outstanding--;
-        if (reply_begin(&reply, to, frame->code, frame->remark, 0, 0))
+        if (remark.size > REMARK_MAX)
+            remark.size = REMARK_MAX;
+        if (frame->body.size > FRAME_SIZE_MAX - 8 * REMARK_MAX)
+            reply_plain(to, RESPONSE_SYSTEM_ERROR, bytes_of("the consumer's answer is too large"));
+        else if (reply_begin(&reply, to, frame->code, remark, 0, 0))
             reply_end(&reply, frame->body);
     }
     relayed_free(relayed);
@@ -277,6 +286,10 @@ int relay_running_info(struct front *front, struct channel *channel, const struc
         return 0;
     struct relayed *relayed =
         send_to(front, client, frame->code, CLIENT_TIMEOUT_MS, frame->fields, frame->field_count, frame->body);
+    if (!relayed) {
+        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "the request is too large for the consumer");
+        return 0;
+    }
     relayed->asker = channel->ref;
     relayed->asker_opaque = frame->opaque;
     relayed->asker_oneway = frame->flag & FRAME_FLAG_ONEWAY;
@@ -353,12 +366,15 @@ static void direct_done(struct helper_job *job, struct front *front)
     struct channel *asker = connections_find(front, direct->asker);
     const char *remark = "there is no message of this id";
     struct channel *client = NULL;
+    struct relayed *relayed = NULL;
     if (direct->record)
         client = find_consumer(front, bytes_of(direct->group), bytes_of(direct->client_id), &remark);
     if (client) {
-        struct relayed *relayed =
-            send_to(front, client, REQUEST_CONSUME_MESSAGE_DIRECTLY, CLIENT_TIMEOUT_MS, direct->fields, direct->count,
-                    (struct bytes){direct->record, direct->record_size});
+        remark = "the request is too large for the consumer";
+        relayed = send_to(front, client, REQUEST_CONSUME_MESSAGE_DIRECTLY, CLIENT_TIMEOUT_MS, direct->fields,
+                          direct->count, (struct bytes){direct->record, direct->record_size});
+    }
+    if (relayed) {
         relayed->asker = direct->asker;
         relayed->asker_opaque = direct->opaque;
         relayed->asker_oneway = direct->oneway;
@@ -402,8 +418,8 @@ int relay_consume_directly(struct front *front, struct channel *channel, const s
     direct->oneway = frame->flag & FRAME_FLAG_ONEWAY;
     direct->pos = position_of(admin_field(frame, "msgId"));
     direct->readable_pos = atomic_load_explicit(&front->queue_table->log_readable_pos, memory_order_acquire);
-    direct->group = strndup((const char *)group.data, group.size);
-    direct->client_id = strndup((const char *)client_id.data, client_id.size);
+    direct->group = admin_copy(group);
+    direct->client_id = admin_copy(client_id);
     for (unsigned i = 0; i < frame->field_count; i++) {
         struct bytes key = frame->fields[i].key;
         if (!bytes_equal_text(key, "brokerName") && !bytes_equal_text(key, "topicSysFlag") &&
@@ -459,6 +475,8 @@ int relay_consumer_status(struct front *front, struct channel *channel, const st
             continue;
         struct relayed *relayed = send_to(front, client, REQUEST_GET_CONSUMER_STATUS_FROM_CLIENT, STATUS_TIMEOUT_MS,
                                           fields, 2, (struct bytes){NULL, 0});
+        if (!relayed)
+            continue;
         relayed->status = status;
         relayed->client_id = strdup(member->client_id);
         if (!relayed->client_id)

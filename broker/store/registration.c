@@ -18,6 +18,7 @@
 
 enum {
     HEARTBEAT_MS = 1000,
+    WHOLE_SOON_MS = 100, /* many topics that are dropped one after the other are one table */
     /* A store may be busy with a disk for 30 s before it is killed (supervisor); routes should live as long. */
     HEARTBEAT_TIMEOUT_MS = 30000,
     PERM_READ_WRITE = 6,
@@ -158,10 +159,16 @@ void registration_topic(struct store *store, const struct topic *topic)
     send_topics(store->registration, NULL, &one, 1, false);
 }
 
+static int again(sd_event_source *source, int64_t after_ms)
+{
+    int r = sd_event_source_set_time_relative(source, (uint64_t)after_ms * 1000);
+    return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
 void registration_topics(struct store *store)
 {
     if (store->registration)
-        send_whole(store->registration, NULL);
+        again(store->registration->whole_timer, WHOLE_SOON_MS);
 }
 
 static void on_message(void *context, struct bytes peer, struct bytes message)
@@ -176,12 +183,6 @@ static void on_message(void *context, struct bytes peer, struct bytes message)
         return;
     }
     send_whole(server->registration, server);
-}
-
-static int again(sd_event_source *source, int64_t after_ms)
-{
-    int r = sd_event_source_set_time_relative(source, (uint64_t)after_ms * 1000);
-    return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 static int on_heartbeat(sd_event_source *source, uint64_t usec, void *userdata)

@@ -152,6 +152,7 @@ def groups(story: Story):
     for name in "adm-g", "adm-p", "adm-l2", "adm-auto", "adm l":
         story.ask(f"get group {name}", 352, {"group": name})
     story.pull("adm-pulled", "adm-a", 0, 0)
+    story.commit("adm-pulled", "adm-a", 0, 0)  # the pull has made the group, and who lists groups now sees it
     story.ask("all groups", 201, pick=lambda all: [
         sorted(all), only("adm-g", "adm-p", "adm-l1", "adm-l2", "adm-l3", "adm-auto", "adm-pulled", "TOOLS_CONSUMER")(
             all["subscriptionGroupTable"]), all["forbiddenTable"]])

@@ -1,6 +1,7 @@
 """Administration of topics, groups, offsets and connections: the same answers as Apache's, and what only we promise."""
 import json
 import os
+import struct
 import time
 
 import admin_story
@@ -159,6 +160,45 @@ def test_silent_client(cluster, admin):
         assert client.request(307).ext["clientId"] == "silent"
     assert admin.answer(pending).code == ERROR
     wait_for(lambda: admin.ask(203, {"consumerGroup": "silent-g"}).code == NOT_ONLINE, 10, "the end of the member")
+
+
+def post_binary(connection: Connection, code: int, ext: dict) -> int:
+    opaque = 1 << 20
+    fields = b"".join(struct.pack(">h", len(k)) + k.encode() + struct.pack(">i", len(v)) + v.encode()
+                      for k, v in ext.items())
+    header = struct.pack(">hbhiiii", code, 0, 479, opaque, 0, 0, len(fields)) + fields
+    connection.socket.sendall(struct.pack(">ii", 4 + len(header), 1 << 24 | len(header)) + header)
+    return opaque
+
+
+@only_ours
+def test_hostile_requests(cluster, admin):
+    """Bodies that are no JSON, or other JSON; names that are too long; texts that grow when they are written again."""
+    bodies = [b"", b"{", b"[]", b"5", b"null", b'{"topicConfigList":5,"groupConfigList":{}}', b"\x00" * 100,
+              b'{"topicConfigList":[1,null,{"topicName":5}],"groupConfigList":[[],{"groupName":[]}]}',
+              b'{"topicConfigList":[{"topicName":"h","attributes":[1]}]}', b'{"groupName":{}}', b"[" * 5000]
+    for code in 18, 200, 225:
+        for body in bodies:
+            assert admin.ask(code, {}, body).code in (OK, ERROR, 29), (code, body)
+    # Those whose names stand in ring records.
+    codes = 202, 203, 204, 207, 208, 215, 222, 223, 300, 303, 307, 308, 309, 314, 343, 345, 351, 352, 353
+    fields = ("topic", "group", "consumerGroup", "groupName", "producerGroup", "srcGroup", "destGroup", "clientId",
+              "msgId", "compareGroup", "filterGroups", "topicList", "queueId", "offset", "timestamp", "readable")
+    for value in "", "x" * 300, "x" * 70000, "\x01" * 1000, "-1", "%RETRY%", "a@b":
+        for code in codes:
+            assert admin.ask(code, {field: value for field in fields}).code in (
+                OK, ERROR, 3, NO_PERMISSION, NO_TOPIC, 26, 29, NOT_ONLINE), (code, value[:20])
+    with Connection(broker_of(cluster)) as client:
+        heartbeat(client, "hostile", "hostile-g", {"hostile": "*"})
+        asked = {"consumerGroup": "hostile-g", "clientId": "hostile"}
+        grows = "\x01" * (4 << 20)  # one byte each in a binary header, six in a JSON one
+        assert admin.answer(post_binary(admin, 307, {**asked, "x": grows})).code == ERROR
+        pending = admin.post(307, asked)
+        client.respond(client.request(307), 0, b"fine", remark=grows[:2 << 20])
+        answer = admin.answer(pending)
+        assert (answer.code, answer.body) == (OK, b"fine") and len(answer.remark) < 100000
+    assert admin.ask(21).code == OK
+    assert all(w.restarts == 0 for w in cluster.workers("front"))
 
 
 @only_ours
