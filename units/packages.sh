@@ -1,6 +1,6 @@
 # Debian packages, for quickstart and tests/run; sourced. need_packages installs what is missing, or says the one line.
 BUILD_PACKAGES="gcc cmake ninja-build pkg-config libc6-dev libzmq3-dev libmsgpack-dev libsystemd-dev libisal-dev libjansson-dev uthash-dev"
-TEST_PACKAGES="libcmocka-dev python3 python3-pytest openjdk-17-jdk-headless maven procps git"
+TEST_PACKAGES="libcmocka-dev python3 python3-pytest openjdk-17-jdk-headless maven golang-go nodejs npm procps git"
 
 need_packages() {
     local missing="" package status
@@ -8,9 +8,11 @@ need_packages() {
         status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) || status=""
         [ "$status" = "install ok installed" ] || missing="$missing $package"
     done
-    # Java, Maven and pytest may be there without Debian's package.
+    # Java, Maven, Go, Node and pytest may be there without Debian's package.
     command -v javac >/dev/null && missing=${missing/ openjdk-17-jdk-headless/}
     command -v mvn >/dev/null && missing=${missing/ maven/}
+    command -v go >/dev/null && missing=${missing/ golang-go/}
+    command -v npm >/dev/null && missing=${missing/ nodejs/} && missing=${missing/ npm/}
     python3 -m pytest --version >/dev/null 2>&1 && missing=${missing/ python3-pytest/}
     missing=${missing# }
     [ -n "$missing" ] || return 0
