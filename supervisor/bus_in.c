@@ -62,12 +62,10 @@ void bus_in_message(void *context, struct bytes peer, struct bytes message)
     struct supervisor *supervisor = context;
     char name[160];
     enum bus_msg_kind kind;
-    if (message.size == 0) /* the bus: it has connected; its hello follows */
+    if (message.size == 0) /* a socket connected; it says hello when it sees that, too */
         return;
     snprintf(name, sizeof name, "%.*s", (int)(peer.size < sizeof name ? peer.size : sizeof name - 1), peer.data);
     struct worker *worker = supervisor_find_worker(supervisor, name);
-    if (worker && message.size == 0)
-        return; /* its socket connected; it says hello when it sees that, too */
     int r = worker ? bus_msg_kind(message, &kind) : -ENOENT;
     if (r == 0)
         r = take(worker, kind, message);
