@@ -49,7 +49,10 @@ func (r *result) line(name string, took time.Duration) string {
 	r.figures["took_ms"] = took.Milliseconds()
 	if count := len(r.reasons); count > 0 {
 		r.figures["reasons_count"] = count
-		r.figures["reasons"] = r.reasons[:min(count, maxReasons)]
+		if count > maxReasons {
+			count = maxReasons
+		}
+		r.figures["reasons"] = r.reasons[:count]
 	}
 	text, err := json.Marshal(r.figures)
 	if err != nil {
