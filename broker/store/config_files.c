@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "config_tables.h"
+#include "file_layer.h"
 #include "json_file.h"
 #include "run_time_config.h"
 #include "shm/board.h"
@@ -230,8 +231,9 @@ int config_files_start(struct store *store)
     int r = folder_of(store, config->folder, sizeof config->folder);
     if (r < 0)
         return r;
-    if (mkdir(config->folder, 0755) < 0 && errno != EEXIST)
-        return -errno;
+    r = file_layer_mkdir(config->folder);
+    if (r < 0)
+        return r;
     r = add_timer(config, &config->batch_timer, CONFIG_FILES_BATCH_MS, on_batch);
     if (r < 0)
         return r;

@@ -124,8 +124,7 @@ static void checkpoint_save(struct flush *flush, const struct checkpoint *checkp
     if (!now && clock_monotonic_ms() - flush->checkpoint_at_ms < CHECKPOINT_INTERVAL_MS)
         return;
     if (flush->sync_all) {
-        PN_CLOSE int fd = open(flush->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || syncfs(fd) < 0)
+        if (file_layer_sync_all(flush->root) < 0)
             return;
         flush->sync_all = false;
     }

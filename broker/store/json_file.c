@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "fault/fault.h"
+#include "file_layer.h"
 
 enum { PATH_SIZE = 4096, FILE_SIZE_MAX = 256 << 20 };
 
@@ -21,25 +21,12 @@ static int make_path(char path[PATH_SIZE], const char *folder, const char *name,
     return size < 0 || size >= PATH_SIZE ? -ENAMETOOLONG : 0;
 }
 
-static int read_all(int fd, char *data, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t n = read(fd, data + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += (size_t)n;
-    }
-    return 0;
-}
-
 /* -ENOENT also for an empty file: that is what a broker leaves that was killed between truncating and writing. */
 static int read_one(const char *path, json_t **ret_json)
 {
-    PN_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    PN_CLOSE int fd = file_layer_open(path, O_RDONLY, 0);
     if (fd < 0)
-        return -errno;
+        return fd;
     struct stat st;
     if (fstat(fd, &st) < 0)
         return -errno;
@@ -50,9 +37,9 @@ static int read_one(const char *path, json_t **ret_json)
     PN_FREE char *data = malloc((size_t)st.st_size);
     if (!data)
         return -ENOMEM;
-    int r = read_all(fd, data, (size_t)st.st_size);
-    if (r < 0)
-        return r;
+    ssize_t n = file_layer_pread(fd, data, (size_t)st.st_size, 0);
+    if (n != st.st_size)
+        return n < 0 ? (int)n : -EIO;
     const char *error;
     *ret_json = json_body_parse((struct bytes){(const uint8_t *)data, (size_t)st.st_size}, &error);
     if (!json_is_object(*ret_json)) {
@@ -78,45 +65,24 @@ int json_file_read(const char *folder, const char *name, json_t **ret_json)
     return bak == -ENOENT ? r : bak;
 }
 
-static int write_all(int fd, const char *data, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t n = write(fd, data + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        done += (size_t)n;
-    }
-    return 0;
-}
-
 static int write_temp(const char *path, const char *data, size_t size)
 {
-    PN_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    PN_CLOSE int fd = file_layer_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
     if (fd < 0)
-        return -errno;
-    int r = write_all(fd, data, size);
-    if (r < 0)
-        return r;
-    return fsync(fd) < 0 ? -errno : 0;
+        return fd;
+    int r = file_layer_pwrite(fd, data, size, 0);
+    return r < 0 ? r : file_layer_fdatasync(fd);
 }
 
 static int keep_old(const char *path, const char *bak, const char *bak_temp)
 {
-    if (unlink(bak_temp) < 0 && errno != ENOENT)
-        return -errno;
-    if (link(path, bak_temp) < 0)
-        return errno == ENOENT ? 0 : -errno; /* the first one has no predecessor */
-    return rename(bak_temp, bak) < 0 ? -errno : 0;
-}
-
-static int sync_folder(const char *folder)
-{
-    PN_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    return fsync(fd) < 0 ? -errno : 0;
+    int r = file_layer_unlink(bak_temp);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    r = file_layer_link(path, bak_temp);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r; /* the first one has no predecessor */
+    return file_layer_rename(bak_temp, bak);
 }
 
 int json_file_write(const char *folder, const char *name, const char *data, size_t size)
@@ -137,9 +103,8 @@ int json_file_write(const char *folder, const char *name, const char *data, size
     r = keep_old(path, bak, bak_temp);
     if (r < 0)
         return r;
-    if (rename(temp, path) < 0)
-        return -errno;
-    return sync_folder(folder);
+    r = file_layer_rename(temp, path);
+    return r < 0 ? r : file_layer_sync_folder(folder);
 }
 
 void json_file_indent(struct text *text, unsigned depth)
