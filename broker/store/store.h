@@ -44,6 +44,7 @@ struct store {
     struct store_config config;
     struct queue_table *queue_table;
     int image_fd; /* until the metadata half has it */
+    int lock_fd;  /* holds the folder's lock */
     struct peers *peers;
 
     /* log half */

@@ -348,7 +348,7 @@ static void broken_drop(struct store *store)
     }
 }
 
-static bool turn_run(struct turn *turn)
+bool turn_run(struct turn *turn)
 {
     struct store *store = turn->store;
     bool worked = control_turn(turn);

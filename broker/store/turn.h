@@ -6,6 +6,8 @@
 int turn_new(struct store *store, struct turn **ret_turn);
 void turn_free(struct turn *turn);
 
+/* One turn; false: there was nothing to do. turn_loop is this and sleep. */
+bool turn_run(struct turn *turn);
 /* Runs until turn_stop, then takes what still lies in the rings and waits for its flush (bounded). */
 int turn_loop(struct store *store);
 void turn_stop(struct turn *turn);
