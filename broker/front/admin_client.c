@@ -96,9 +96,7 @@ int admin_client_producers(struct front *front, struct channel *channel, const s
 /* Wall time of a member's last heartbeat; of another front's member: when the store told us of it. */
 static int64_t heartbeat_time(struct front *front, const struct member_entry *member)
 {
-    const struct channel *channel = NULL;
-    if (member->connection >> 32 == (front->generation & UINT32_MAX))
-        channel = connections_find_number(front, (uint32_t)member->connection);
+    const struct channel *channel = connections_find_id(front, member->connection);
     return channel ? clock_realtime_ms() - (front->now_ms - channel->heartbeat_ms) : member->told_ms;
 }
 

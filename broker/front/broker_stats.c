@@ -1,5 +1,5 @@
 /* Statistics of the broker; see broker_stats.h. The front's one thread. Other workers' boards are read as they are. A
- * front that starts begins its windows anew; deliveries by topic and group are those of this front alone. */
+ * front that starts begins its windows anew; what other fronts delivered by topic and group they tell (relay_far.h). */
 #include "broker_stats.h"
 
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include "base/panic.h"
 #include "catalogue.h"
 #include "json/json_body.h"
+#include "relay_far.h"
 #include "wire/codes.h"
 
 enum {
@@ -224,6 +225,69 @@ void broker_stats_got(struct broker_stats *stats, struct bytes topic, struct byt
     item->now.calls++;
 }
 
+/* The other fronts' windows are to hold our deliveries too: each tells the others what it counted since it last did. What
+ * is lost with a store is missing in their windows and nowhere else. */
+
+static void tell(struct front *front, const struct cursor *news, const uint8_t *body)
+{
+    if (news->pos > body)
+        relay_far_ask(front, 0, 0, REQUEST_VIEW_BROKER_STATS_DATA, NULL, 0,
+                      (struct bytes){body, (size_t)(news->pos - body)});
+}
+
+static void tell_others(struct front *front)
+{
+    uint8_t body[MSG_RELAY_MAX / 2];
+    struct cursor news = cursor_over(body, sizeof body);
+    struct stats_item *item, *next;
+    HASH_ITER(hh, front->stats->got.items, item, next)
+    {
+        size_t size = strlen(item->key);
+        if (size == 0 || item->now.calls == item->told.calls)
+            continue; /* the whole broker's deliveries stand on boards */
+        if ((size_t)(news.end - news.pos) < 2 + size + 3 * sizeof(int64_t)) {
+            tell(front, &news, body);
+            news = cursor_over(body, sizeof body);
+        }
+        cursor_put_string(&news, bytes_of(item->key));
+        cursor_put_i64(&news, (int64_t)(item->now.nums - item->told.nums));
+        cursor_put_i64(&news, (int64_t)(item->now.bytes - item->told.bytes));
+        cursor_put_i64(&news, (int64_t)(item->now.calls - item->told.calls));
+        item->told = item->now;
+    }
+    pn_assert(!news.bad);
+    tell(front, &news, body);
+}
+
+static void add(struct stats_value *value, const struct stats_value *more)
+{
+    value->nums += more->nums;
+    value->bytes += more->bytes;
+    value->calls += more->calls;
+}
+
+void broker_stats_told(struct front *front, struct bytes body)
+{
+    struct stats *got = &front->stats->got;
+    struct cursor news = cursor_over(body.data, body.size);
+    while (news.pos < news.end) {
+        struct bytes key = cursor_get_string(&news);
+        struct stats_value more;
+        more.nums = (uint64_t)cursor_get_i64(&news);
+        more.bytes = (uint64_t)cursor_get_i64(&news);
+        more.calls = (uint64_t)cursor_get_i64(&news);
+        if (news.bad || key.size == 0)
+            return;
+        struct stats_item *item = stats_find(got, key);
+        if (!item && HASH_COUNT(got->items) >= GOT_KEYS_MAX)
+            continue;
+        if (!item)
+            item = stats_get(got, key);
+        add(&item->now, &more);
+        add(&item->told, &more);
+    }
+}
+
 /* What stands in a topic's queues; false: not to be had now. */
 static bool topic_state(const struct front *front, const struct topic_entry *topic, struct stats_value *ret_state)
 {
@@ -323,6 +387,8 @@ void broker_stats_tick(struct front *front)
     if (!stats->scanned || !catalogue_is_whole(front->catalogue) || activity == stats->scanned_activity)
         return; /* an idle broker costs nothing; its windows stay right, see stats.c */
     stats->scanned_activity = activity;
+    if (stats->front_count)
+        tell_others(front);
     look_at_topics(front, true);
     look_at_broker(stats);
     stats_tick(&stats->put, front->now_ms);

@@ -15,6 +15,8 @@ void broker_stats_free(struct broker_stats *stats);
 int broker_stats_add_board(struct broker_stats *stats, const struct fd_grant *grant, int *fd);
 
 void broker_stats_got(struct broker_stats *stats, struct bytes topic, struct bytes group, unsigned count, size_t bytes);
+/* What another front delivered. */
+void broker_stats_told(struct front *front, struct bytes body);
 /* A send was answered after so long. */
 void broker_stats_put_latency(struct broker_stats *stats, int64_t ms);
 /* The catalogue is whole: what stands in the queues now is not news. */

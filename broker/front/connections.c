@@ -193,9 +193,17 @@ struct channel *connections_find(struct front *front, struct channel_ref ref)
     return channel && channel->ref.number == ref.number && !channel->closing ? channel : NULL;
 }
 
-struct channel *connections_find_number(struct front *front, uint32_t number)
+bool connections_is_ours(const struct front *front, uint64_t connection_id)
+{
+    return connection_id >> 32 == MSG_CONNECTION_ID(front->peer_id, front->generation, 0) >> 32;
+}
+
+struct channel *connections_find_id(struct front *front, uint64_t connection_id)
 {
     struct channel *channel = NULL;
+    uint32_t number = (uint32_t)connection_id;
+    if (!connections_is_ours(front, connection_id))
+        return NULL;
     HASH_FIND(by_number, front->connections->by_number, &number, sizeof number, channel);
     return channel && !channel->closing ? channel : NULL;
 }

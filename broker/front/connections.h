@@ -9,6 +9,7 @@
 #pragma once
 
 #include "front.h"
+#include "msg/msg.h"
 #include "wire/connection.h"
 
 #include <uthash.h>
@@ -61,7 +62,6 @@ int connections_watch(struct connections *connections, int fd, uint32_t mask, en
 /* Takes the accepted socket; closes it if there is no slot. */
 int connections_add(struct front *front, int fd, bool vip);
 struct channel *connections_find(struct front *front, struct channel_ref ref);
-struct channel *connections_find_number(struct front *front, uint32_t number);
 struct channel *connections_at(struct connections *connections, uint32_t slot); /* NULL: free */
 uint32_t connections_slots(const struct connections *connections);              /* slots ever used */
 
@@ -79,7 +79,13 @@ void connections_expire(struct front *front);
 bool connections_drained(struct front *front);
 void connections_stop_reading(struct front *front);
 
+/* What the store and the other fronts know a connection by (msg.h): this front, this process of it, the number. */
 static inline uint64_t channel_id(const struct channel *channel)
 {
-    return channel->front->generation << 32 | channel->ref.number;
+    const struct front *front = channel->front;
+    return MSG_CONNECTION_ID(front->peer_id, front->generation, channel->ref.number);
 }
+/* NULL: closed, or a connection of another front. */
+struct channel *connections_find_id(struct front *front, uint64_t connection_id);
+/* Is it, or was it, one of this front's process? */
+bool connections_is_ours(const struct front *front, uint64_t connection_id);

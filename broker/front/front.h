@@ -39,6 +39,7 @@ struct front {
     /* the worker's */
     sd_event *event;
     uint64_t generation;
+    uint32_t peer_id; /* as the store knows it: unique among the fronts of a broker */
     struct board *board;
 
     struct front_config config;
@@ -62,6 +63,7 @@ struct front {
     struct broker_stats *stats; /* NULL in tests of single parts */
     struct admin *admin;
     struct relay *relay;
+    struct relay_far *relay_far;
 };
 
 enum { FRONT_PERM_READ = 4, FRONT_PERM_WRITE = 2 };

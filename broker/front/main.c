@@ -44,7 +44,8 @@ static int on_grant(void *context, const struct fd_grant *grant, int *fds, unsig
     case GRANT_PEER_BOARD:
         return broker_stats_add_board(front->stats, grant, &fds[0]);
     case GRANT_INTEREST:
-        r = interest_attach(fds[0], true, &front->interest);
+        r = grant->index <= UINT8_MAX ? interest_attach(fds[0], true, &front->interest) : -EBADMSG;
+        front->peer_id = grant->index;
         break;
     default:
         return 0; /* not for a front, or of a newer supervisor */
@@ -98,7 +99,8 @@ static int build(struct front *front)
     front->pending = pending_new();
     front->catalogue = catalogue_new();
     front->held = held_requests_new();
-    int r = front->pending && front->catalogue && front->held ? 0 : -ENOMEM;
+    front->relay_far = relay_far_new();
+    int r = front->pending && front->catalogue && front->held && front->relay_far ? 0 : -ENOMEM;
     if (r == 0)
         r = members_new(&front->members);
     if (r == 0)
@@ -163,6 +165,7 @@ static void tear_down(struct front *front)
     connections_free(front->connections);
     helper_free(front->helper);
     relay_free(front->relay);
+    relay_far_free(front->relay_far);
     admin_free(front->admin);
     long_poll_free(front->long_poll);
     read_log_free(front->read_log);

@@ -358,11 +358,8 @@ void member_notify(struct front *front, const struct group_entry *group)
     if (!group->notify || group->message_model == MESSAGE_MODEL_BROADCASTING)
         return;
     for (const struct member_entry *member = group->members; member; member = member->next) {
-        /* The upper half of a connection's id is its front's generation. */
-        if (member->is_producer || member->connection >> 32 != (front->generation & UINT32_MAX))
-            continue;
-        struct channel *channel = connections_find_number(front, (uint32_t)member->connection);
-        if (channel)
+        struct channel *channel = member->is_producer ? NULL : connections_find_id(front, member->connection);
+        if (channel) /* the other fronts tell theirs */
             notify_channel(front, channel, bytes_of(group->name));
     }
 }

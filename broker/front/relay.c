@@ -11,12 +11,14 @@
 #include "admin.h"
 #include "base/cleanup.h"
 #include "base/panic.h"
+#include "msg/msg.h"
 #include "read_log.h"
 #include "wire/codes.h"
 
 enum {
     CLIENT_TIMEOUT_MS = 10000, /* Apache's Broker2Client.callClient */
     STATUS_TIMEOUT_MS = 5000,
+    FAR_EXTRA_MS = 1000, /* so that the other front's word on a silent client comes first */
     LOOK_MS = 100,
     VERSION_RELAY_MIN = 62,  /* V3_1_8_SNAPSHOT */
     VERSION_STATUS_MIN = 28, /* V3_0_7_SNAPSHOT */
@@ -25,15 +27,23 @@ enum {
     OPAQUE_FIRST = 1 << 30, /* apart from the notices' */
 };
 
+/* Who waits: a channel of ours, or another front. */
+struct asker {
+    struct channel_ref channel;
+    int32_t opaque;
+    bool oneway;
+    struct relay_asker far;
+};
+
 /* One request under way to one client. */
 struct relayed {
     struct relayed *next;
-    struct channel_ref client;
+    struct channel_ref client; /* none: it is another front's */
     int32_t opaque;
+    uint64_t question;  /* to the other front; 0: none */
+    struct text pieces; /* of its answer */
     int64_t deadline_ms;
-    struct channel_ref asker;
-    int32_t asker_opaque;
-    bool asker_oneway;
+    struct asker asker;
     struct status *status; /* 223: what the answers are gathered in */
     char *client_id;
 };
@@ -43,15 +53,14 @@ struct status {
     unsigned waiting;
     bool more;
     struct text text;
-    struct channel_ref asker;
-    int32_t opaque;
-    bool oneway;
+    struct asker asker;
 };
 
 struct relay {
     struct relayed *list;
     unsigned count;
     int32_t next_opaque;
+    uint64_t last_question;
     sd_event_source *timer;
 };
 
@@ -69,6 +78,7 @@ int relay_new(struct front *front)
 
 static void relayed_free(struct relayed *relayed)
 {
+    text_free(&relayed->pieces);
     free(relayed->client_id);
     free(relayed);
 }
@@ -89,9 +99,38 @@ void relay_free(struct relay *relay)
     free(relay);
 }
 
-static struct reply_to asker_of(struct front *front, const struct relayed *relayed)
+static struct asker asker_local(struct channel *channel, const struct frame *frame)
 {
-    return (struct reply_to){connections_find(front, relayed->asker), relayed->asker_opaque, relayed->asker_oneway};
+    channel->outstanding++;
+    return (struct asker){
+        .channel = channel->ref, .opaque = frame->opaque, .oneway = (frame->flag & FRAME_FLAG_ONEWAY) != 0};
+}
+
+static void answer(struct front *front, const struct asker *asker, int32_t code, struct bytes remark, struct bytes body)
+{
+    static const char too_large[] = "the consumers' answer is too large";
+    if (remark.size > REMARK_MAX)
+        remark.size = REMARK_MAX;
+    if (body.size > FRAME_SIZE_MAX - 8 * REMARK_MAX) {
+        code = RESPONSE_SYSTEM_ERROR;
+        remark = bytes_of(too_large);
+        body.size = 0;
+    }
+    if (asker->far.peer) {
+        relay_far_answer(front, &asker->far, code, remark, body);
+        return;
+    }
+    struct reply reply;
+    struct reply_to to = {connections_find(front, asker->channel), asker->opaque, asker->oneway};
+    if (to.channel)
+        to.channel->outstanding--;
+    if (reply_begin(&reply, to, code, remark, 0, 0))
+        reply_end(&reply, body);
+}
+
+static void refuse(struct front *front, const struct asker *asker, int32_t code, const char *remark)
+{
+    answer(front, asker, code, bytes_of(remark), (struct bytes){NULL, 0});
 }
 
 /* 223: one answer less to wait for; the last one sends what there is. */
@@ -99,15 +138,9 @@ static void status_done(struct front *front, struct status *status)
 {
     if (--status->waiting > 0)
         return;
-    struct reply reply;
-    struct reply_to to = {connections_find(front, status->asker), status->opaque, status->oneway};
-    if (to.channel)
-        to.channel->outstanding--;
     text_add(&status->text, "},\"messageQueueTable\":{}}");
-    if (status->text.size > FRAME_SIZE_MAX - 8 * REMARK_MAX)
-        reply_plain(to, RESPONSE_SYSTEM_ERROR, bytes_of("the consumers' answers are too large"));
-    else if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
-        reply_end(&reply, (struct bytes){(const uint8_t *)status->text.data, status->text.size});
+    answer(front, &status->asker, RESPONSE_SUCCESS, (struct bytes){NULL, 0},
+           (struct bytes){(const uint8_t *)status->text.data, status->text.size});
     text_free(&status->text);
     free(status);
 }
@@ -135,14 +168,10 @@ static void status_add(struct status *status, const char *client_id, struct byte
 
 static void give_up(struct front *front, struct relayed *relayed, int32_t code, const char *remark)
 {
-    if (relayed->status) {
+    if (relayed->status)
         status_done(front, relayed->status);
-    } else {
-        struct reply_to to = asker_of(front, relayed);
-        if (to.channel)
-            to.channel->outstanding--;
-        reply_plain(to, code, bytes_of(remark));
-    }
+    else
+        refuse(front, &relayed->asker, code, remark);
     relayed_free(relayed);
 }
 
@@ -152,7 +181,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
     struct relay *relay = front->relay;
     for (struct relayed **at = &relay->list; *at;) {
         struct relayed *relayed = *at;
-        bool is_gone = !connections_find(front, relayed->client);
+        bool is_gone = !relayed->question && !connections_find(front, relayed->client);
         if (!is_gone && front->now_ms < relayed->deadline_ms) {
             at = &relayed->next;
             continue;
@@ -168,6 +197,16 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
     int r = sd_event_source_set_time_relative(source, LOOK_MS * 1000);
     return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static void add_waiting(struct relay *relay, struct relayed *relayed)
+{
+    relayed->next = relay->list;
+    relay->list = relayed;
+    if (relay->count++ == 0) {
+        sd_event_source_set_time_relative(relay->timer, LOOK_MS * 1000);
+        sd_event_source_set_enabled(relay->timer, SD_EVENT_ONESHOT);
+    }
 }
 
 /* Writes the request to the client and notes who waits. NULL: it does not fit a frame. */
@@ -203,13 +242,37 @@ static struct relayed *send_to(struct front *front, struct channel *client, int3
         memcpy(room + used, body.data, body.size);
     connection_commit(&client->wire, (size_t)used + body.size);
     channel_mark_dirty(client);
-    relayed->next = relay->list;
-    relay->list = relayed;
-    if (relay->count++ == 0) {
-        sd_event_source_set_time_relative(relay->timer, LOOK_MS * 1000);
-        sd_event_source_set_enabled(relay->timer, SD_EVENT_ONESHOT);
-    }
+    add_waiting(relay, relayed);
     return relayed;
+}
+
+/* The same for a client of another front. NULL: it does not fit a record, or too much waits for the store. */
+static struct relayed *send_far(struct front *front, uint64_t connection, int32_t code, int64_t timeout_ms,
+                                const struct frame_field *fields, unsigned count, struct bytes body)
+{
+    struct relay *relay = front->relay;
+    if (relay_far_ask(front, connection, relay->last_question + 1, code, fields, count, body) < 0)
+        return NULL;
+    struct relayed *relayed = calloc(1, sizeof *relayed);
+    if (!relayed)
+        PANIC("out of memory");
+    relayed->question = ++relay->last_question;
+    relayed->deadline_ms = front->now_ms + timeout_ms + FAR_EXTRA_MS;
+    add_waiting(relay, relayed);
+    return relayed;
+}
+
+/* The answer to one of them, in whole. */
+static void answered(struct front *front, struct relayed *relayed, int32_t code, struct bytes remark, struct bytes body)
+{
+    if (relayed->status) {
+        if (code == RESPONSE_SUCCESS && body.size)
+            status_add(relayed->status, relayed->client_id, body);
+        status_done(front, relayed->status);
+    } else {
+        answer(front, &relayed->asker, code, remark, body);
+    }
+    relayed_free(relayed);
 }
 
 void relay_take(struct front *front, struct channel *channel, const struct frame *frame)
@@ -224,31 +287,39 @@ void relay_take(struct front *front, struct channel *channel, const struct frame
         return; /* too late, or to a notice that nobody waits for */
     *at = relayed->next;
     relay->count--;
-    if (relayed->status) {
-        if (frame->code == RESPONSE_SUCCESS && frame->body.size)
-            status_add(relayed->status, relayed->client_id, frame->body);
-        status_done(front, relayed->status);
-    } else {
-        struct reply reply;
-        struct reply_to to = asker_of(front, relayed);
-        struct bytes remark = frame->remark;
-        if (to.channel)
-            to.channel->outstanding--;
-        if (remark.size > REMARK_MAX)
-            remark.size = REMARK_MAX;
-        if (frame->body.size > FRAME_SIZE_MAX - 8 * REMARK_MAX)
-            reply_plain(to, RESPONSE_SYSTEM_ERROR, bytes_of("the consumer's answer is too large"));
-        else if (reply_begin(&reply, to, frame->code, remark, 0, 0))
-            reply_end(&reply, frame->body);
-    }
-    relayed_free(relayed);
+    answered(front, relayed, frame->code, frame->remark, frame->body);
 }
 
-/* The consumer's channel; NULL: answered, or not ours: `ret_remark` says it. */
-static struct channel *find_consumer(struct front *front, struct bytes group_name, struct bytes client_id,
-                                     const char **ret_remark)
+void relay_told(struct front *front, const uint8_t *payload)
 {
-    const struct group_entry *group = catalogue_group(front->catalogue, group_name);
+    struct msg_relay_answer told;
+    memcpy(&told, payload, sizeof told);
+    struct relayed **at = &front->relay->list;
+    while (*at && ((*at)->question != told.question || !(*at)->question))
+        at = &(*at)->next;
+    struct relayed *relayed = *at;
+    if (!relayed)
+        return; /* too late */
+    struct bytes remark = {payload + sizeof told, told.remark_size};
+    struct bytes body = {remark.data + remark.size, told.body_size};
+    bool is_whole = !(told.flags & MSG_RELAY_MORE);
+    if (!is_whole || relayed->pieces.size) {
+        if (relayed->pieces.size + body.size <= FRAME_SIZE_MAX)
+            text_add_bytes(&relayed->pieces, body);
+        body = (struct bytes){(const uint8_t *)relayed->pieces.data, relayed->pieces.size};
+    }
+    if (!is_whole)
+        return;
+    *at = relayed->next;
+    front->relay->count--;
+    answered(front, relayed, told.code, remark, body);
+}
+
+/* The member to ask; NULL: `ret_remark` says why nobody is. */
+static const struct member_entry *find_consumer(struct front *front, const struct frame *frame, const char **ret_remark)
+{
+    struct bytes client_id = admin_field(frame, "clientId");
+    const struct group_entry *group = catalogue_group(front->catalogue, admin_field(frame, "consumerGroup"));
     const struct member_entry *member = group ? group->members : NULL;
     while (member && (member->is_producer || !bytes_equal_text(client_id, member->client_id)))
         member = member->next;
@@ -256,13 +327,7 @@ static struct channel *find_consumer(struct front *front, struct bytes group_nam
     if (!member)
         return NULL;
     *ret_remark = "the consumer's version is too low, it has no answer to this";
-    if (member->version < VERSION_RELAY_MIN)
-        return NULL;
-    *ret_remark = "the consumer is connected to another front of this broker, which cannot be asked from here";
-    if (member->connection >> 32 != (front->generation & UINT32_MAX))
-        return NULL;
-    *ret_remark = "the consumer is not online";
-    return connections_find_number(front, (uint32_t)member->connection);
+    return member->version < VERSION_RELAY_MIN ? NULL : member;
 }
 
 static bool has_place(struct front *front, struct channel *channel, const struct frame *frame)
@@ -273,27 +338,49 @@ static bool has_place(struct front *front, struct channel *channel, const struct
     return false;
 }
 
+/* To a client of ours, as the request stands. */
+static void pass_on(struct front *front, const struct asker *asker, uint64_t connection, const struct frame *frame,
+                    int64_t timeout_ms)
+{
+    struct channel *client = connections_find_id(front, connection);
+    if (!client) {
+        refuse(front, asker, RESPONSE_SYSTEM_ERROR, "the consumer is not online");
+        return;
+    }
+    struct relayed *relayed =
+        send_to(front, client, frame->code, timeout_ms, frame->fields, frame->field_count, frame->body);
+    if (relayed)
+        relayed->asker = *asker;
+    else
+        refuse(front, asker, RESPONSE_SYSTEM_ERROR, "the request is too large for the consumer");
+}
+
+/* To the front that has the client. */
+static void pass_far(struct front *front, const struct asker *asker, uint64_t connection, const struct frame *frame)
+{
+    struct relayed *relayed =
+        send_far(front, connection, frame->code, CLIENT_TIMEOUT_MS, frame->fields, frame->field_count, frame->body);
+    if (relayed)
+        relayed->asker = *asker;
+    else
+        refuse(front, asker, RESPONSE_SYSTEM_ERROR, "the request is too large for another front of the broker");
+}
+
 int relay_running_info(struct front *front, struct channel *channel, const struct frame *frame)
 {
     const char *remark;
-    struct channel *client =
-        find_consumer(front, admin_field(frame, "consumerGroup"), admin_field(frame, "clientId"), &remark);
-    if (!client) {
+    const struct member_entry *member = find_consumer(front, frame, &remark);
+    if (!member) {
         reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "%s", remark);
         return 0;
     }
     if (!has_place(front, channel, frame))
         return 0;
-    struct relayed *relayed =
-        send_to(front, client, frame->code, CLIENT_TIMEOUT_MS, frame->fields, frame->field_count, frame->body);
-    if (!relayed) {
-        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "the request is too large for the consumer");
-        return 0;
-    }
-    relayed->asker = channel->ref;
-    relayed->asker_opaque = frame->opaque;
-    relayed->asker_oneway = frame->flag & FRAME_FLAG_ONEWAY;
-    channel->outstanding++;
+    struct asker asker = asker_local(channel, frame);
+    if (connections_is_ours(front, member->connection))
+        pass_on(front, &asker, member->connection, frame, CLIENT_TIMEOUT_MS);
+    else
+        pass_far(front, &asker, member->connection, frame);
     return 0;
 }
 
@@ -302,13 +389,11 @@ int relay_running_info(struct front *front, struct channel *channel, const struc
 struct direct_job {
     struct helper_job job;
     const struct front_config *config;
-    struct channel_ref asker;
-    int32_t opaque;
-    bool oneway;
+    struct asker asker;
+    uint64_t connection;
     int64_t pos, readable_pos;
     uint8_t *record; /* NULL: there is none */
     size_t record_size;
-    char *group, *client_id;
     unsigned count;
     struct frame_field fields[FRAME_FIELDS_MAX + 3]; /* their texts are one allocation each */
 };
@@ -318,8 +403,6 @@ static void direct_free(struct direct_job *direct)
     for (unsigned i = 0; i < direct->count; i++)
         free((void *)direct->fields[i].key.data);
     free(direct->record);
-    free(direct->group);
-    free(direct->client_id);
     free(direct);
 }
 
@@ -363,26 +446,22 @@ static void direct_run(struct helper_job *job)
 static void direct_done(struct helper_job *job, struct front *front)
 {
     struct direct_job *direct = (struct direct_job *)job;
-    struct channel *asker = connections_find(front, direct->asker);
     const char *remark = "there is no message of this id";
     struct channel *client = NULL;
     struct relayed *relayed = NULL;
-    if (direct->record)
-        client = find_consumer(front, bytes_of(direct->group), bytes_of(direct->client_id), &remark);
+    if (direct->record) {
+        remark = "the consumer is not online";
+        client = connections_find_id(front, direct->connection);
+    }
     if (client) {
         remark = "the request is too large for the consumer";
         relayed = send_to(front, client, REQUEST_CONSUME_MESSAGE_DIRECTLY, CLIENT_TIMEOUT_MS, direct->fields,
                           direct->count, (struct bytes){direct->record, direct->record_size});
     }
-    if (relayed) {
+    if (relayed)
         relayed->asker = direct->asker;
-        relayed->asker_opaque = direct->opaque;
-        relayed->asker_oneway = direct->oneway;
-    } else {
-        if (asker)
-            asker->outstanding--;
-        reply_plain((struct reply_to){asker, direct->opaque, direct->oneway}, RESPONSE_SYSTEM_ERROR, bytes_of(remark));
-    }
+    else
+        refuse(front, &direct->asker, RESPONSE_SYSTEM_ERROR, remark);
     direct_free(direct);
 }
 
@@ -397,29 +476,19 @@ static int64_t position_of(struct bytes id)
     return *end || pos > INT64_MAX ? -1 : (int64_t)pos;
 }
 
-int relay_consume_directly(struct front *front, struct channel *channel, const struct frame *frame)
+static void start_directly(struct front *front, const struct asker *asker, uint64_t connection,
+                           const struct frame *frame)
 {
-    struct bytes group = admin_field(frame, "consumerGroup"), client_id = admin_field(frame, "clientId");
     const struct topic_entry *topic = catalogue_topic(front->catalogue, admin_field(frame, "topic"));
-    const struct group_entry *known = catalogue_group(front->catalogue, group);
-    const char *remark;
-    if (!find_consumer(front, group, client_id, &remark)) {
-        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "%s", remark);
-        return 0;
-    }
-    if (!has_place(front, channel, frame))
-        return 0;
+    const struct group_entry *known = catalogue_group(front->catalogue, admin_field(frame, "consumerGroup"));
     struct direct_job *direct = calloc(1, sizeof *direct);
     if (!direct)
         PANIC("out of memory");
     direct->config = &front->config;
-    direct->asker = channel->ref;
-    direct->opaque = frame->opaque;
-    direct->oneway = frame->flag & FRAME_FLAG_ONEWAY;
+    direct->asker = *asker;
+    direct->connection = connection;
     direct->pos = position_of(admin_field(frame, "msgId"));
     direct->readable_pos = atomic_load_explicit(&front->queue_table->log_readable_pos, memory_order_acquire);
-    direct->group = admin_copy(group);
-    direct->client_id = admin_copy(client_id);
     for (unsigned i = 0; i < frame->field_count; i++) {
         struct bytes key = frame->fields[i].key;
         if (!bytes_equal_text(key, "brokerName") && !bytes_equal_text(key, "topicSysFlag") &&
@@ -436,18 +505,53 @@ int relay_consume_directly(struct front *front, struct channel *channel, const s
         add_field(direct, bytes_of("groupSysFlag"), bytes_of(number));
     direct->job.run = direct_run;
     direct->job.done = direct_done;
-    channel->outstanding++;
     helper_submit(front->helper, &direct->job);
+}
+
+int relay_consume_directly(struct front *front, struct channel *channel, const struct frame *frame)
+{
+    const char *remark;
+    const struct member_entry *member = find_consumer(front, frame, &remark);
+    if (!member) {
+        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "%s", remark);
+        return 0;
+    }
+    if (!has_place(front, channel, frame))
+        return 0;
+    struct asker asker = asker_local(channel, frame);
+    if (connections_is_ours(front, member->connection))
+        start_directly(front, &asker, member->connection, frame);
+    else
+        pass_far(front, &asker, member->connection, frame);
     return 0;
 }
 
 /* 223 */
 
+static void status_ask(struct front *front, struct status *status, const struct member_entry *member,
+                       const struct frame_field *fields, unsigned count)
+{
+    const int32_t code = REQUEST_GET_CONSUMER_STATUS_FROM_CLIENT;
+    static const struct bytes nothing = {NULL, 0};
+    struct channel *client = connections_find_id(front, member->connection);
+    struct relayed *relayed = NULL;
+    if (client)
+        relayed = send_to(front, client, code, STATUS_TIMEOUT_MS, fields, count, nothing);
+    else if (!connections_is_ours(front, member->connection))
+        relayed = send_far(front, member->connection, code, STATUS_TIMEOUT_MS, fields, count, nothing);
+    if (!relayed)
+        return;
+    relayed->status = status;
+    relayed->client_id = strdup(member->client_id);
+    if (!relayed->client_id)
+        PANIC("out of memory");
+    status->waiting++;
+}
+
 int relay_consumer_status(struct front *front, struct channel *channel, const struct frame *frame)
 {
-    struct bytes group_name = admin_field(frame, "group"), topic = admin_field(frame, "topic");
     struct bytes wanted = admin_field(frame, "clientAddr");
-    const struct group_entry *group = catalogue_group(front->catalogue, group_name);
+    const struct group_entry *group = catalogue_group(front->catalogue, admin_field(frame, "group"));
     if (!group || !group->consumers) {
         reply_error(channel, frame, RESPONSE_CONSUMER_NOT_ONLINE, "the consumer group is not online");
         return 0;
@@ -462,27 +566,25 @@ int relay_consumer_status(struct front *front, struct channel *channel, const st
     struct status *status = calloc(1, sizeof *status);
     if (!status)
         PANIC("out of memory");
-    *status = (struct status){
-        .waiting = 1, .asker = channel->ref, .opaque = frame->opaque, .oneway = (frame->flag & FRAME_FLAG_ONEWAY) != 0};
+    *status = (struct status){.waiting = 1, .asker = asker_local(channel, frame)};
     text_add(&status->text, "{\"consumerTable\":{");
-    channel->outstanding++;
-    const struct frame_field fields[] = {{bytes_of("group"), group_name}, {bytes_of("topic"), topic}};
-    for (const struct member_entry *member = group->members; member; member = member->next) {
-        bool is_asked = !member->is_producer && (!wanted.size || bytes_equal_text(wanted, member->client_id)) &&
-                        member->connection >> 32 == (front->generation & UINT32_MAX);
-        struct channel *client = is_asked ? connections_find_number(front, (uint32_t)member->connection) : NULL;
-        if (!client)
-            continue;
-        struct relayed *relayed = send_to(front, client, REQUEST_GET_CONSUMER_STATUS_FROM_CLIENT, STATUS_TIMEOUT_MS,
-                                          fields, 2, (struct bytes){NULL, 0});
-        if (!relayed)
-            continue;
-        relayed->status = status;
-        relayed->client_id = strdup(member->client_id);
-        if (!relayed->client_id)
-            PANIC("out of memory");
-        status->waiting++;
-    }
+    const struct frame_field fields[] = {{bytes_of("group"), admin_field(frame, "group")},
+                                         {bytes_of("topic"), admin_field(frame, "topic")}};
+    for (const struct member_entry *member = group->members; member; member = member->next)
+        if (!member->is_producer && (!wanted.size || bytes_equal_text(wanted, member->client_id)))
+            status_ask(front, status, member, fields, 2);
     status_done(front, status);
     return 0;
+}
+
+void relay_asked(struct front *front, const struct relay_asker *far, uint64_t connection, const struct frame *frame)
+{
+    struct asker asker = {.far = *far};
+    if (front->relay->count >= RELAYS_MAX)
+        refuse(front, &asker, RESPONSE_SYSTEM_BUSY, "[REJECTREQUEST]too many requests wait for clients");
+    else if (frame->code == REQUEST_CONSUME_MESSAGE_DIRECTLY)
+        start_directly(front, &asker, connection, frame);
+    else
+        pass_on(front, &asker, connection, frame,
+                frame->code == REQUEST_GET_CONSUMER_STATUS_FROM_CLIENT ? STATUS_TIMEOUT_MS : CLIENT_TIMEOUT_MS);
 }

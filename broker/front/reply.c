@@ -16,6 +16,7 @@
 #include "msg/msg.h"
 #include "offset.h"
 #include "pending.h"
+#include "relay.h"
 #include "send.h"
 #include "store_link.h"
 #include "wire/codes.h"
@@ -141,6 +142,12 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
         admin_listed(front, request.extra, payload, size);
         return;
     }
+    case MSG_RELAY_ASK:
+        relay_far_asked(front, payload, size);
+        return;
+    case MSG_RELAY_TOLD:
+        relay_told(front, payload);
+        return;
     case MSG_ANSWER:
         take_answer(front, payload, size);
         return;

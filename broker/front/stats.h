@@ -22,6 +22,7 @@ struct stats_item {
     UT_hash_handle hh;
     struct stats_value now;  /* all since the item is there */
     struct stats_value seen; /* for who samples a count of somebody else: its last state */
+    struct stats_value told; /* for who tells others: what they know of `now` */
     struct stats_value minute[STATS_MINUTE_SAMPLES], hour[STATS_HOUR_SAMPLES], day[STATS_DAY_SAMPLES];
     char key[];
 };

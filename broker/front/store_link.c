@@ -13,6 +13,7 @@
 #include "long_poll.h"
 #include "member.h"
 #include "msg/msg_check.h"
+#include "relay_far.h"
 
 struct ring_set {
     bool attached;
@@ -248,6 +249,7 @@ static void publish(struct front *front, struct ring_set *set)
 void store_link_publish(struct front *front)
 {
     tell_store(front);
+    relay_far_flush(front);
     publish(front, &front->link->control);
     publish(front, &front->link->data);
 }

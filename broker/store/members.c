@@ -19,7 +19,7 @@ enum { SYS_FLAG_UNIT_SUB = 2 };
 
 struct connection_key {
     uint64_t connection;
-    uint64_t peer; /* two fronts may be of one generation */
+    uint64_t peer; /* whole: an id has but 24 bits of a generation */
 };
 
 struct member_connection {

@@ -23,6 +23,7 @@
 #include "offsets.h"
 #include "queue_locks.h"
 #include "registration.h"
+#include "relay.h"
 #include "run_time_config.h"
 #include "shm/board.h"
 #include "topics.h"
@@ -234,6 +235,7 @@ void metadata_peer_gone(struct store *store, struct peer *peer)
 void metadata_feed_catalogue(struct store *store)
 {
     catalogue_feed(store);
+    relay_feed(store);
 }
 
 /* Requests. */
@@ -541,6 +543,10 @@ void metadata_take(struct store *store, struct peer *peer, const struct ring_vie
         break;
     case MSG_CONFIG_PUT:
         take_config_put(&request);
+        break;
+    case MSG_RELAY:
+    case MSG_RELAY_ANSWER:
+        relay_take(store, peer, view->record.kind, view->payload, view->payload_size);
         break;
     default:
         PANIC("%s: record of kind %u came to the metadata half", peer->name, view->record.kind);

@@ -13,6 +13,7 @@
 #include "catalogue.h"
 #include "metadata.h"
 #include "msg/msg.h"
+#include "relay.h"
 #include "shm/ledger.h"
 
 struct peer *peers_find(struct peers *peers, uint32_t id)
@@ -57,6 +58,7 @@ static void peer_free(struct peer *peer)
         ring_writer_detach(&peer->control_out);
     }
     interest_detach(peer->interest);
+    relay_peer_gone(peer);
     free(peer);
 }
 

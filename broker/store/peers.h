@@ -12,7 +12,7 @@ enum {
 
 struct peer {
     uint32_t id;
-    uint64_t generation; /* of the peer's process; upper half of its connection ids */
+    uint64_t generation; /* of the peer's process; its connection ids have 24 bits of it */
     bool native;         /* untrusted: copy before check */
     bool replayed;       /* has told this store its members (MSG_REPLAY_END) */
     bool has_data, has_control;
@@ -20,6 +20,7 @@ struct peer {
     struct ring_writer data_out, control_out;
     struct interest *interest; /* NULL until granted, and for native peers */
     struct catalogue_feed *feed; /* metadata half's */
+    struct relay_queue *relays;  /* relay.c's */
     char name[96];
 
     /* log half's */

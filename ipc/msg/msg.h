@@ -39,11 +39,15 @@ enum msg_kind {
     MSG_OFFSET_CLONE,
     MSG_CLEAN,
     MSG_CONFIG_PUT = 48,
+    MSG_RELAY,
+    MSG_RELAY_ANSWER,
     /* store → peer */
     MSG_SEND_ANSWER = 64,
     MSG_ANSWER,
     MSG_LOCK_ANSWER,
     MSG_OFFSET_LIST_ANSWER,
+    MSG_RELAY_ASK,
+    MSG_RELAY_TOLD,
     /* catalogue, control reply ring */
     MSG_CAT_BEGIN = 96, /* a snapshot follows: forget everything at MSG_CAT_END that was not in it */
     MSG_CAT_TOPIC,
@@ -64,6 +68,13 @@ enum msg_kind {
 struct msg_request {
     uint64_t token;
 };
+
+/* A client's connection, as everybody in a broker knows it: the front's peer id (fronts start alike, so their generations
+ * say nothing), 24 bits of its generation, its own number of the connection, which it never uses again. */
+#define MSG_CONNECTION_ID(peer_id, generation, number)                                                                 \
+    ((uint64_t)(peer_id) << 56 | ((uint64_t)(generation) & 0xffffff) << 32 | (uint32_t)(number))
+#define MSG_CONNECTION_PEER(id)       ((uint32_t)((id) >> 56))
+#define MSG_CONNECTION_GENERATION(id) ((uint32_t)((id) >> 32) & 0xffffff)
 
 /* MSG_SEND: one message, or a batch stream as clients send it (remoting facts 3.7). Then: topic, default topic, producer
  * group, properties (text form name 0x01 value 0x02 …), body. */
@@ -113,7 +124,7 @@ _Static_assert(sizeof(struct msg_send_answer) == 56, "layout");
  * subscription: i64 version, u8 expression type, string topic, string expression. */
 struct msg_member_put {
     uint64_t token;
-    uint64_t connection; /* front generation << 32 | the front's number of the connection (never reused within one) */
+    uint64_t connection; /* MSG_CONNECTION_ID */
     uint8_t is_producer;
     uint8_t consume_type;  /* ordinals of remoting facts 3.9 */
     uint8_t message_model;
@@ -222,6 +233,34 @@ struct msg_group_put {
 _Static_assert(sizeof(struct msg_group_put) == 48, "layout");
 enum { MSG_GROUP_AUTO = 1 };
 /* MSG_CONFIG_PUT: msg_request, then string: properties text of what is to change in the broker's configuration. */
+
+/* What one front asks or tells another, by way of the store, which looks at nothing but the addresses. MSG_RELAY (front →
+ * store), MSG_RELAY_ASK (store → the front that has the connection). Then the request as a frame of the remoting protocol.
+ * Connection 0: every other front is told, none answers. `token` is 0: the store's own words come as MSG_RELAY_TOLD. */
+struct msg_relay {
+    uint64_t token;
+    uint64_t connection;
+    uint64_t asker; /* its generation; from the store */
+    uint64_t question; /* the asker's number */
+    uint32_t asker_peer; /* from the store */
+    uint32_t frame_size;
+};
+_Static_assert(sizeof(struct msg_relay) == 40, "layout");
+
+/* MSG_RELAY_ANSWER (front → store), MSG_RELAY_TOLD (store → the front that asked): one piece of an answer, in order. Then:
+ * remark (of the last piece), body. */
+struct msg_relay_answer {
+    uint64_t token; /* 0 */
+    uint64_t asker;
+    uint64_t question;
+    uint32_t asker_peer;
+    int32_t code;
+    uint32_t flags; /* MSG_RELAY_* */
+    uint32_t remark_size, body_size;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct msg_relay_answer) == 48, "layout");
+enum { MSG_RELAY_MORE = 1 }; /* another piece follows */
 
 /* MSG_ANSWER: to every control request. Then: remark (remark_size bytes). */
 struct msg_answer {
@@ -363,6 +402,7 @@ enum {
     MSG_BATCH_COUNT_MAX = 65536,     /* so that an answer's sizes fit half a reply ring */
     MSG_LOCK_COUNT_MAX = 16384,
     MSG_OFFSET_LIST_MAX = 32 * 1024, /* payload of one MSG_OFFSET_LIST_ANSWER */
+    MSG_RELAY_MAX = 32 * 1024,       /* frame of a MSG_RELAY; remark and body of one piece of an answer */
     MSG_EXTRA_MAX = 32 * 1024,       /* JSON of a topic's or group's further settings */
     MSG_SEND_ANSWER_SMALL = 256,     /* room that an answer of one message needs at most, remark included */
 };

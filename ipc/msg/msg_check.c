@@ -232,6 +232,25 @@ static enum msg_refusal check_config_put(struct walk *walk)
     return finish(walk);
 }
 
+static enum msg_refusal check_relay(struct walk *walk)
+{
+    struct msg_relay relay;
+    FIXED(walk, relay);
+    require(walk, relay.frame_size <= MSG_RELAY_MAX, MSG_REFUSED_LIMIT);
+    pass_over(walk, relay.frame_size);
+    return finish(walk);
+}
+
+static enum msg_refusal check_relay_answer(struct walk *walk)
+{
+    struct msg_relay_answer answer;
+    FIXED(walk, answer);
+    require(walk, (uint64_t)answer.remark_size + answer.body_size <= MSG_RELAY_MAX, MSG_REFUSED_LIMIT);
+    require(walk, (answer.flags & ~(uint32_t)MSG_RELAY_MORE) == 0, MSG_REFUSED_RANGE);
+    pass_over(walk, (uint64_t)answer.remark_size + answer.body_size);
+    return finish(walk);
+}
+
 static enum msg_refusal check_cat_config(struct walk *walk)
 {
     struct msg_cat_config config;
@@ -394,6 +413,8 @@ static check_function *const request_checks[] = {
     [MSG_OFFSET_CLONE] = check_offset_clone,
     [MSG_CLEAN] = check_clean,
     [MSG_CONFIG_PUT] = check_config_put,
+    [MSG_RELAY] = check_relay,
+    [MSG_RELAY_ANSWER] = check_relay_answer,
 };
 
 static check_function *const answer_checks[] = {
@@ -401,6 +422,8 @@ static check_function *const answer_checks[] = {
     [MSG_ANSWER] = check_plain_answer,
     [MSG_LOCK_ANSWER] = check_lock_answer,
     [MSG_OFFSET_LIST_ANSWER] = check_offset_list_answer,
+    [MSG_RELAY_ASK] = check_relay,
+    [MSG_RELAY_TOLD] = check_relay_answer,
     [MSG_CAT_BEGIN] = check_cat_mark,
     [MSG_CAT_TOPIC] = check_cat_topic,
     [MSG_CAT_TOPIC_DROP] = check_cat_topic_drop,

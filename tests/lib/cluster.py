@@ -102,6 +102,11 @@ class BaseCluster:
         os.kill(victim.pid, sig)
         return victim
 
+    def kill_pid(self, pid: int, sig: int = signal.SIGKILL):
+        """Signals one worker of this cluster."""
+        assert pid in self.pids(), f"{pid} is none of ours"
+        os.kill(pid, sig)
+
     def wait_state(self, states: tuple = SERVING, timeout_s: float = 30):
         """Waits until every worker is in one of the states."""
         def there():

@@ -174,6 +174,22 @@ static struct sample make_offset_list_answer(uint32_t count, uint32_t queues)
     return end(&b, MSG_OFFSET_LIST_ANSWER, false);
 }
 
+static struct sample make_relay(unsigned kind, uint32_t frame_size)
+{
+    struct msg_relay relay = {.frame_size = frame_size};
+    struct builder b = begin(&relay, sizeof relay);
+    add_bytes(&b, 'f', frame_size);
+    return end(&b, kind, kind == MSG_RELAY);
+}
+
+static struct sample make_relay_answer(unsigned kind, uint32_t remark, uint32_t body, uint32_t flags)
+{
+    struct msg_relay_answer answer = {.flags = flags, .remark_size = remark, .body_size = body};
+    struct builder b = begin(&answer, sizeof answer);
+    add_bytes(&b, 'r', remark + body);
+    return end(&b, kind, kind == MSG_RELAY_ANSWER);
+}
+
 enum { SAMPLES_MAX = 60 };
 /* One or more of every kind, none of which is well-formed when cut. */
 static size_t make_all(struct sample *samples)
@@ -220,6 +236,10 @@ static size_t make_all(struct sample *samples)
     samples[n++] = STRINGS(MSG_CLEAN, true, admin, -1);
     samples[n++] = make_offset_list_answer(3, 2);
     samples[n++] = STRINGS(MSG_CONFIG_PUT, true, config_put, 30);
+    samples[n++] = make_relay(MSG_RELAY, 40);
+    samples[n++] = make_relay(MSG_RELAY_ASK, 40);
+    samples[n++] = make_relay_answer(MSG_RELAY_ANSWER, 5, 40, MSG_RELAY_MORE);
+    samples[n++] = make_relay_answer(MSG_RELAY_TOLD, 0, 0, 0);
     samples[n++] = make_send_answer(1, 0);
     samples[n++] = make_send_answer(30, 30);
     samples[n++] = make_answer(0);
@@ -291,12 +311,21 @@ static void test_kinds_of_the_other_ring(void **state)
         other.request = !other.request;
         assert_int_equal(check(&other, other.data, other.size), MSG_REFUSED_KIND);
     }
-    static const unsigned unknown[] = {0, 2, 15, 34, 63, 68, 95, 109, 255, 65535, UINT32_MAX};
+    static const unsigned unknown[] = {0, 2, 15, 34, 63, 70, 95, 109, 255, 65535, UINT32_MAX};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         assert_int_equal(msg_check_request(unknown[i], samples[0].data, samples[0].size), MSG_REFUSED_KIND);
         assert_int_equal(msg_check_answer(unknown[i], samples[0].data, samples[0].size), MSG_REFUSED_KIND);
     }
     free_all(samples, count);
+}
+
+static void test_limits_between_fronts(void **state)
+{
+    assert_check(make_relay(MSG_RELAY, MSG_RELAY_MAX), MSG_OK);
+    assert_check(make_relay(MSG_RELAY, MSG_RELAY_MAX + 1), MSG_REFUSED_LIMIT);
+    assert_check(make_relay_answer(MSG_RELAY_ANSWER, 100, MSG_RELAY_MAX - 100, 0), MSG_OK);
+    assert_check(make_relay_answer(MSG_RELAY_ANSWER, 100, MSG_RELAY_MAX - 99, 0), MSG_REFUSED_LIMIT);
+    assert_check(make_relay_answer(MSG_RELAY_TOLD, 5, 5, 2), MSG_REFUSED_RANGE);
 }
 
 static void test_limits(void **state)
@@ -434,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_every_kind_and_every_cut),
         cmocka_unit_test(test_kinds_of_the_other_ring),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits_between_fronts),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_split),
         cmocka_unit_test(test_random_mutations),
