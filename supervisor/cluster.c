@@ -307,8 +307,8 @@ static int read_cluster_file(struct cluster *cluster, const char *file, char **r
         return failure_set(failure, EXIT_CODE_CONFIG, "%s", error ? error : file);
     struct source source = {conf, failure};
     int r = read_sections(cluster, &source, ret_dir);
-    if (r == 0 && (cluster->namesrv_count == 0 || cluster->broker_count == 0))
-        r = failure_set(failure, EXIT_CODE_CONFIG, "%s: needs at least one [namesrv NAME] and one [broker NAME]", file);
+    if (r == 0 && cluster->namesrv_count == 0 && cluster->broker_count == 0)
+        r = failure_set(failure, EXIT_CODE_CONFIG, "%s: needs at least one [namesrv NAME] or [broker NAME]", file);
     conf_free(conf);
     return r;
 }
@@ -404,6 +404,9 @@ static int apply_options(struct cluster *cluster, const struct options *options,
         cluster->brokers[i].listen = strdup(listen ? listen : cluster->listen);
         if (!cluster->brokers[i].listen)
             r = out_of_memory(failure);
+        else if (cluster->namesrv_count == 0 && !cluster_namesrv_addr(cluster, &cluster->brokers[i]))
+            r = failure_set(failure, EXIT_CODE_CONFIG, "%s has no name server: add a [namesrv NAME] or namesrvAddr",
+                            cluster->brokers[i].name);
     }
     return r;
 }

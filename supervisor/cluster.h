@@ -43,6 +43,9 @@ int cluster_read_broker_file(struct settings *settings, const char *file, struct
 /* storePathRootDir, resolved. malloc'ed; NULL without memory. */
 char *cluster_store_root(const struct cluster *cluster, const struct cluster_broker *broker);
 
+/* Its name servers of other hosts; NULL: none. */
+const char *cluster_namesrv_addr(const struct cluster *cluster, const struct cluster_broker *broker);
+
 /* What a worker gets as GRANT_CONFIG: key=value lines with everything resolved. malloc'ed; NULL without memory. */
 char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster_namesrv *namesrv);
 char *cluster_broker_config(const struct cluster *cluster, const struct cluster_broker *broker);

@@ -28,6 +28,12 @@ __attribute__((format(printf, 3, 4))) static void put_format(FILE *out, const ch
     put(out, name, value);
 }
 
+const char *cluster_namesrv_addr(const struct cluster *cluster, const struct cluster_broker *broker)
+{
+    const char *own = settings_get(&broker->settings, "namesrvAddr");
+    return own || !cluster->settings.table ? own : settings_get(&cluster->settings, "namesrvAddr");
+}
+
 static bool is_wildcard(const char *address)
 {
     return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
@@ -74,9 +80,16 @@ static void put_resolved(FILE *out, const struct cluster *cluster, const struct 
     put(out, "storePathRootDir", root);
     if (commit_log)
         put(out, "storePathCommitLog", commit_log);
+    const char *foreign = cluster_namesrv_addr(cluster, broker);
+    if (foreign)
+        put(out, "namesrvAddr", foreign);
     fputs("pintle.namesrvs=", out);
     for (unsigned i = 0; i < cluster->namesrv_count; i++)
         fprintf(out, "%s%s", i ? ";" : "", cluster->namesrvs[i].name);
+    /* So that a front knows them when namesrvAddr names them too. */
+    fputs("\npintle.namesrvAddr=", out);
+    for (unsigned i = 0; i < cluster->namesrv_count; i++)
+        fprintf(out, "%s%s:%d", i ? ";" : "", cluster->listen, cluster->namesrvs[i].port);
     fputc('\n', out);
 }
 

@@ -13,6 +13,8 @@ const struct key keys_cluster[] = {
     KEY_ROW_PEERS(
         "adminFrom", 0, "loopback",
         "Who may send requests that change something for everybody: addresses, networks (10.0.0.0/8), loopback, any."),
+    KEY_ROW_SERVERS("namesrvAddr", 0,
+                    "Name servers of other hosts with which every broker registers that does not name its own."),
     KEY_ROW_BOOL("faults", 0, "off", "Whether `pintle fault` may make workers die and stall; for tests only."),
     KEYS_END,
 };

@@ -66,7 +66,8 @@ static const char *type_name(enum key_type type)
                                         [KEY_BOOL] = "boolean",
                                         [KEY_INTEGER] = "integer",
                                         [KEY_CHOICE] = "choice",
-                                        [KEY_PEERS] = "peers"};
+                                        [KEY_PEERS] = "peers",
+                                        [KEY_SERVERS] = "servers"};
     return names[type];
 }
 

@@ -209,9 +209,16 @@ static bool stage_is_gone(const struct supervisor *supervisor)
     return true;
 }
 
+/* A cluster may have no worker in a stage: no name server of its own, or no broker. */
 static void stop_stage(struct supervisor *supervisor)
 {
+    while (supervisor->stop_stage < PLAN_STOP_STAGES && stage_is_gone(supervisor))
+        supervisor->stop_stage++;
     unsigned stage = supervisor->stop_stage;
+    if (stage == PLAN_STOP_STAGES) {
+        sd_event_exit(supervisor->event, 0);
+        return;
+    }
     for (unsigned i = 0; i < supervisor->worker_count; i++)
         if (supervisor->workers[i]->kind->stop_stage == stage)
             worker_event(supervisor->workers[i], CHILD_EVENT_STOP);
@@ -219,12 +226,10 @@ static void stop_stage(struct supervisor *supervisor)
 
 void supervisor_worker_gone(struct supervisor *supervisor, struct worker *worker)
 {
-    if (supervisor->phase != PHASE_STOPPING || !stage_is_gone(supervisor))
-        return;
-    if (++supervisor->stop_stage < PLAN_STOP_STAGES)
+    if (supervisor->phase == PHASE_STOPPING && stage_is_gone(supervisor)) {
+        supervisor->stop_stage++;
         stop_stage(supervisor);
-    else
-        sd_event_exit(supervisor->event, 0);
+    }
 }
 
 void supervisor_stop(struct supervisor *supervisor)
@@ -252,6 +257,8 @@ char *supervisor_namesrv_addresses(const struct supervisor *supervisor)
     const char *host = strcmp(cluster->listen, "0.0.0.0") == 0 ? "127.0.0.1" : cluster->listen;
     for (unsigned i = 0; i < cluster->namesrv_count; i++)
         fprintf(out, "%s%s:%d", i ? ";" : "", host, cluster->namesrvs[i].port);
+    if (cluster->namesrv_count == 0) /* then every broker has some of other hosts */
+        fputs(cluster_namesrv_addr(cluster, &cluster->brokers[0]), out);
     return fclose(out) == 0 ? text : NULL;
 }
 

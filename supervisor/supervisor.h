@@ -59,6 +59,6 @@ void supervisor_worker_ready(struct supervisor *supervisor, struct worker *worke
 void supervisor_worker_failed(struct supervisor *supervisor, struct worker *worker, int exit_code, const char *text);
 void supervisor_worker_gone(struct supervisor *supervisor, struct worker *worker);
 
-/* "127.0.0.1:9876;127.0.0.1:9877"; malloc'ed. */
+/* "127.0.0.1:9876;127.0.0.1:9877": our own, else those of other hosts that the first broker has; malloc'ed. */
 char *supervisor_namesrv_addresses(const struct supervisor *supervisor);
 struct worker *supervisor_find_worker(struct supervisor *supervisor, const char *name);

@@ -9,6 +9,7 @@
 #include "base/panic.h"
 #include "broker_stats.h"
 #include "connections.h"
+#include "foreign.h"
 #include "long_poll.h"
 #include "member.h"
 #include "pull.h"
@@ -470,6 +471,7 @@ static void take_config(struct front *front, const uint8_t *payload, uint32_t si
     config->timestamp_ms = record->timestamp_ms;
     config->counter = record->counter;
     front_config_apply(&front->config, text);
+    foreign_configure(front);
 }
 
 static bool has_consumer(const struct group_entry *group, const struct member_entry *wanted)
@@ -513,6 +515,16 @@ static void finish_snapshot(struct front *front)
             mark_changed(catalogue, group);
     }
     tables_clear(&old);
+    foreign_catalogue_whole(front);
+}
+
+/* Name servers are told of what changes; what a snapshot brings is seen at its end. */
+static void tell_topic(struct front *front, const uint8_t *payload, uint32_t size)
+{
+    const struct msg_cat_topic *record = (const struct msg_cat_topic *)payload;
+    struct cursor cursor = cursor_over(record + 1, size - sizeof *record);
+    if (!front->catalogue->collecting)
+        foreign_topic(front, cursor_get_string(&cursor));
 }
 
 static void apply(struct front *front, uint16_t kind, const uint8_t *payload, uint32_t size)
@@ -522,10 +534,13 @@ static void apply(struct front *front, uint16_t kind, const uint8_t *payload, ui
     switch (kind) {
     case MSG_CAT_TOPIC:
         catalogue->topics_version += take_topic(tables, payload, size);
+        tell_topic(front, payload, size);
         break;
     case MSG_CAT_TOPIC_DROP:
         drop_topic(tables, payload, size);
         catalogue->topics_version++;
+        if (!catalogue->collecting)
+            foreign_topic_gone(front);
         break;
     case MSG_CAT_CONFIG:
         take_config(front, payload, size);

@@ -51,6 +51,22 @@ static char *copy_or(struct conf *conf, const char *key, const char *missing)
     return strdup(value && *value ? value : missing);
 }
 
+/* Rows of the key table have checked these; a text that is not there leaves what was. */
+static void take_registration(struct front_config *config, struct conf *conf)
+{
+    const char *servers = conf_get(conf, "", "namesrvAddr");
+    char *copy = strdup(servers ? servers : "");
+    if (copy) {
+        free(config->namesrv_addr);
+        config->namesrv_addr = copy;
+    }
+    conf_get_i64(conf, "", "registerNameServerPeriod", 30000, &config->register_interval_ms);
+    conf_get_i64(conf, "", "registerBrokerTimeoutMills", 24000, &config->register_timeout_ms);
+    conf_get_i64(conf, "", "splitRegistrationSize", 800, &config->split_topics);
+    conf_get_bool(conf, "", "forceRegister", true, &config->force_register);
+    conf_get_bool(conf, "", "enableSplitRegistration", false, &config->split_registration);
+}
+
 /* What may change while we run. Once more behind the checks of a start, so that there is one list of these keys. */
 static void take_run_time(struct front_config *config, struct conf *conf)
 {
@@ -67,12 +83,15 @@ static void take_run_time(struct front_config *config, struct conf *conf)
         config->pull_count_max = PULL_COUNT_MAX;
     if (config->pull_bytes_max > PULL_BYTES_MAX)
         config->pull_bytes_max = PULL_BYTES_MAX;
+    take_registration(config, conf);
 }
 
 static int take_numbers(struct front_config *config, struct conf *conf)
 {
-    int64_t port, permission;
+    int64_t port, ha_port, permission;
     if (conf_get_i64(conf, "", "listenPort", 10911, &port) < 0 ||
+        conf_get_i64(conf, "", "haListenPort", port + 1, &ha_port) < 0 ||
+        conf_get_i64(conf, "", "brokerId", 0, &config->broker_id) < 0 ||
         conf_get_i64(conf, "", "brokerPermission", 6, &permission) < 0 ||
         conf_get_i64(conf, "", "maxMessageSize", 4194304, &config->max_message_size) < 0 ||
         conf_get_i64(conf, "", "mappedFileSizeCommitLog", 1073741824, &config->commit_log_file_size) < 0 ||
@@ -80,10 +99,11 @@ static int take_numbers(struct front_config *config, struct conf *conf)
         conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group) < 0)
         return -EINVAL;
     take_run_time(config, conf);
-    if (port < 0 || port > UINT16_MAX || config->commit_log_file_size < 4096 || config->consume_queue_file_size < 20)
+    if (port < 0 || port > UINT16_MAX || ha_port < 0 || ha_port > UINT16_MAX || config->commit_log_file_size < 4096 || config->consume_queue_file_size < 20)
         return -ERANGE;
     config->consume_queue_file_size = (config->consume_queue_file_size + 19) / 20 * 20; /* as Apache rounds it */
     config->listen_port = (int)port;
+    config->ha_listen_port = (int)ha_port;
     config->broker_permission = (int)permission;
     return 0;
 }
@@ -101,12 +121,17 @@ static int take_texts(struct front_config *config, struct conf *conf)
     /* Without an address of its own the broker is where its clients reach it; here that is told as the local one. */
     if (asprintf(&config->broker_addr, "%s:%d", ip && *ip ? ip : "127.0.0.1", config->listen_port) < 0)
         return -ENOMEM;
+    config->broker_ip1 = copy_or(conf, "brokerIP1", "");
+    config->broker_ip2 = copy_or(conf, "brokerIP2", "");
+    config->own_namesrv_addr = copy_or(conf, "pintle.namesrvAddr", "");
     config->region_id = copy_or(conf, "regionId", "DefaultRegion");
     config->store_root = strdup(root);
     if (log && *log)
         config->commit_log_dir = strdup(log);
     else if (asprintf(&config->commit_log_dir, "%s/commitlog", root) < 0)
         config->commit_log_dir = NULL;
+    if (!config->broker_ip1 || !config->broker_ip2 || !config->own_namesrv_addr || !config->namesrv_addr)
+        return -ENOMEM;
     if (!config->broker_name || !config->cluster_name || !config->region_id || !config->store_root || !config->commit_log_dir)
         return -ENOMEM;
     return make_store_host(config, ip && *ip ? ip : "127.0.0.1"); /* as the store writes it into each record */
@@ -145,6 +170,10 @@ void front_config_free(struct front_config *config)
     free(config->cluster_name);
     free(config->broker_addr);
     free(config->region_id);
+    free(config->broker_ip1);
+    free(config->broker_ip2);
+    free(config->namesrv_addr);
+    free(config->own_namesrv_addr);
     free(config->store_root);
     free(config->commit_log_dir);
     *config = (struct front_config){0};

@@ -30,6 +30,14 @@ struct front_config {
     bool auto_create_group;
     int64_t pull_count_max, pull_bytes_max, idle_ms;
     struct address_list admin_from; /* who may change something for everybody */
+    /* What name servers of other hosts are told. */
+    int64_t broker_id;
+    char *broker_ip1; /* "": each is told the address by which we reach it */
+    char *broker_ip2; /* of replication; "": the same */
+    int ha_listen_port;
+    char *namesrv_addr, *own_namesrv_addr; /* own: of this cluster, which the store serves over the bus */
+    int64_t register_interval_ms, register_timeout_ms, split_topics;
+    bool force_register, split_registration;
     char *broker_addr; /* "10.1.2.3:10911" */
     char store_host_hex[41]; /* upper-case hex of store host address and port: the head of every offset message id */
 };
@@ -64,6 +72,7 @@ struct front {
     struct admin *admin;
     struct relay *relay;
     struct relay_far *relay_far;
+    struct foreign *foreign; /* NULL: another front of this broker does it */
 };
 
 enum { FRONT_PERM_READ = 4, FRONT_PERM_WRITE = 2 };

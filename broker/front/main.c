@@ -13,6 +13,7 @@
 #include "catalogue.h"
 #include "connections.h"
 #include "contract.h"
+#include "foreign.h"
 #include "front.h"
 #include "helper.h"
 #include "listener.h"
@@ -126,6 +127,8 @@ static int build_rest(struct front *front)
     if (r == 0)
         r = relay_new(front);
     if (r == 0)
+        r = foreign_new(front);
+    if (r == 0)
         r = store_link_watch(front);
     if (r == 0)
         r = connections_watch(front->connections, helper_event_fd(front->helper), EPOLLIN | EPOLLET, POLL_HELPER, 0);
@@ -164,6 +167,7 @@ static void tear_down(struct front *front)
     listeners_free(front->listeners);
     connections_free(front->connections);
     helper_free(front->helper);
+    foreign_free(front->foreign);
     relay_free(front->relay);
     relay_far_free(front->relay_far);
     admin_free(front->admin);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "catalogue.h"
 #include "connections.h"
+#include "foreign.h"
 #include "front.h"
 #include "helper.h"
 #include "listener.h"
@@ -24,6 +25,7 @@ void front_turn(struct front *front)
     connections_poll(front);
     store_link_receive(front);
     catalogue_settle(front);
+    foreign_turn(front);
     held_requests_run(front);
     admin_turn(front);
     long_poll_turn(front);
@@ -33,7 +35,7 @@ void front_turn(struct front *front)
         store_link_publish(front);
     if (front->stopping &&
         (front->now_ms >= front->stop_deadline_ms ||
-         (pending_count(front->pending) == 0 && helper_outstanding(front->helper) == 0 && connections_drained(front))))
+         (foreign_is_gone(front) && pending_count(front->pending) == 0 && helper_outstanding(front->helper) == 0 && connections_drained(front))))
         sd_event_exit(front->event, 0);
 }
 
@@ -43,6 +45,7 @@ void front_stop(struct front *front)
         return;
     front->stopping = true;
     front->stop_deadline_ms = clock_monotonic_ms() + STOP_TIMEOUT_MS;
+    foreign_leave(front); /* first, so that clients look elsewhere */
     listeners_stop(front);
     connections_stop_reading(front);
     long_poll_give_up_all(front);

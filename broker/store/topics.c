@@ -231,11 +231,19 @@ static void write_version(struct topics *topics, struct image *image)
     image_end(image, &c);
 }
 
+static int tell_version(struct topic *topic, void *context)
+{
+    catalogue_topic(context, topic);
+    return 1;
+}
+
 void topics_next_version(struct store *store)
 {
     data_version_next(&store->topics->version);
     write_version(store->topics, store->image);
     config_files_changed(store, CONFIG_FILE_TOPICS);
+    /* Fronts register with name servers too; each topic's record carries the version. */
+    (void)topics_each(store->topics, tell_version, store);
 }
 
 void topics_write_image(struct topics *topics, struct image *image)

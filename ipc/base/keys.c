@@ -11,6 +11,7 @@
 
 #include "base/address_list.h"
 #include "base/conf.h"
+#include "base/endpoint_list.h"
 #include "base/panic.h"
 
 const struct key *keys_find(const struct key *table, const char *name)
@@ -76,6 +77,9 @@ void keys_expected(const struct key *key, char *ret_text, unsigned text_size)
         snprintf(ret_text, text_size, "addresses, networks like 10.0.0.0/8, loopback or any, at most %d",
                  ADDRESS_LIST_MAX);
         return;
+    case KEY_SERVERS:
+        snprintf(ret_text, text_size, "host:port;host:port, at most %d", ENDPOINT_LIST_MAX);
+        return;
     }
     PANIC("key type %d", key->type);
 }
@@ -106,6 +110,9 @@ int keys_check(const struct key *key, const char *value, char *ret_error, unsign
         break;
     case KEY_PEERS:
         good = address_list_parse(value, &(struct address_list){.count = 0}) == 0;
+        break;
+    case KEY_SERVERS:
+        good = endpoint_list_parse(value, NULL) >= 0;
         break;
     }
     if (good)

@@ -12,6 +12,7 @@ enum key_type {
     KEY_INTEGER, /* min … max */
     KEY_CHOICE,  /* one of `choices`, separated by '|' */
     KEY_PEERS,   /* a list of addresses and networks (base/address_list.h) */
+    KEY_SERVERS, /* host:port;host:port (base/endpoint_list.h) */
 };
 
 enum key_flags {
@@ -37,6 +38,7 @@ struct key {
 #define KEY_ROW_NUMBER(n, f, lo, hi, def, u, sentence) {n, KEY_INTEGER, f, lo, hi, NULL, def, u, sentence}
 #define KEY_ROW_CHOICE(n, f, list, def, sentence)      {n, KEY_CHOICE, f, 0, 0, list, def, NULL, sentence}
 #define KEY_ROW_PEERS(n, f, def, sentence)             {n, KEY_PEERS, f, 0, 0, NULL, def, NULL, sentence}
+#define KEY_ROW_SERVERS(n, f, sentence)                {n, KEY_SERVERS, f, 0, 0, NULL, NULL, NULL, sentence}
 #define KEYS_END                                       {NULL, KEY_TEXT, 0, 0, 0, NULL, NULL, NULL, NULL}
 
 const struct key *keys_find(const struct key *table, const char *name);

@@ -67,7 +67,9 @@ static void test_mistakes(void **state)
     assert_refused(GOOD_REST "[broker b]\n", "cluster.conf:4: this section was there before");
     assert_refused("port = 1\n" GOOD_REST, "cluster.conf:1: a key before the first section");
     assert_refused("[cluster\n", "cluster.conf:1:");
-    assert_refused("[namesrv ns]\n", "needs at least one [namesrv NAME] and one [broker NAME]");
+    assert_refused("[cluster]\n", "needs at least one [namesrv NAME] or [broker NAME]");
+    assert_refused("[broker b]\n", "b has no name server: add a [namesrv NAME] or namesrvAddr");
+    assert_refused("[cluster]\nnamesrvAddr = here\n" GOOD_REST, "expected host:port;host:port");
     assert_refused("[broker b]\nconf = absent.conf\n", "absent.conf");
 }
 
