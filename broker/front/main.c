@@ -1,59 +1,20 @@
-/* pintle-front: everything of a broker that speaks TCP. Its life as a worker is ipc/worker's; here are its grants, its
- * parts and its turn in the loop. Writes no file. A failed start is fatal with one line; later only what makes this
+/* pintle-front: everything of a broker that speaks TCP. Its life as a worker is ipc/worker's; its parts are
+ * lifecycle's; here is its turn in the loop. Writes no file. A failed start is fatal with one line; later only what makes this
  * process inconsistent is. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
-#include "admin.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/log.h"
-#include "broker_stats.h"
-#include "catalogue.h"
 #include "connections.h"
 #include "contract.h"
-#include "foreign.h"
-#include "front.h"
-#include "helper.h"
-#include "listener.h"
-#include "long_poll.h"
-#include "member.h"
-#include "pending.h"
-#include "read_log.h"
-#include "route.h"
-#include "relay.h"
+#include "lifecycle.h"
 #include "store_link.h"
 
-enum { HOUSEKEEPING_MS = 5000, STOPPING_TURN_US = 10000 };
+enum { STOPPING_TURN_US = 10000 };
 
 static int on_grant(void *context, const struct fd_grant *grant, int *fds, unsigned count)
 {
-    struct front *front = context;
-    int r = 0;
-    if (grant->kind == GRANT_RING_SET)
-        return store_link_attach(front->link, grant, fds, count);
-    if (count != 1)
-        return grant->kind == GRANT_RING_DROP ? 0 : -EBADMSG;
-    switch (grant->kind) {
-    case GRANT_LISTEN:
-        r = listeners_add(front->listeners, grant, fds[0]);
-        break;
-    case GRANT_QUEUE_TABLE:
-        r = queue_table_attach(fds[0], false, &front->queue_table);
-        break;
-    case GRANT_PEER_BOARD:
-        return broker_stats_add_board(front->stats, grant, &fds[0]);
-    case GRANT_INTEREST:
-        r = grant->index <= UINT8_MAX ? interest_attach(fds[0], true, &front->interest) : -EBADMSG;
-        front->peer_id = grant->index;
-        break;
-    default:
-        return 0; /* not for a front, or of a newer supervisor */
-    }
-    if (r == 0)
-        fds[0] = -1;
-    return r;
+    return lifecycle_grant(context, grant, fds, count);
 }
 
 static void on_stop(void *context)
@@ -76,113 +37,25 @@ static const struct worker_handlers handlers = {
     .before_sleep = before_sleep,
 };
 
-static int on_housekeeping(sd_event_source *source, uint64_t usec, void *context)
-{
-    struct front *front = context;
-    front->now_ms = clock_monotonic_ms();
-    connections_expire(front);
-    store_link_trim(front);
-    read_log_tidy(front->read_log);
-    broker_stats_tick(front);
-    sd_event_source_set_time(source, usec + HOUSEKEEPING_MS * 1000);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
-static int on_sockets(sd_event_source *source, int fd, uint32_t events, void *context)
-{
-    return 0; /* front_turn polls them */
-}
-
-static int build(struct front *front)
-{
-    front->event = front->worker.event;
-    front->generation = front->worker.generation;
-    front->pending = pending_new();
-    front->catalogue = catalogue_new();
-    front->held = held_requests_new();
-    front->relay_far = relay_far_new();
-    int r = front->pending && front->catalogue && front->held && front->relay_far ? 0 : -ENOMEM;
-    if (r == 0)
-        r = members_new(&front->members);
-    if (r == 0)
-        r = store_link_new(&front->link);
-    if (r == 0)
-        r = broker_stats_new(front, &front->stats);
-    if (r == 0)
-        r = listeners_new(&front->listeners);
-    return r < 0 ? r : connections_new(front, &front->connections);
-}
-
-/* What needs the grants and the configuration. */
-static int build_rest(struct front *front)
-{
-    front->now_ms = clock_monotonic_ms();
-    int r = helper_new(&front->helper);
-    if (r == 0)
-        r = read_log_new(front, &front->read_log);
-    if (r == 0)
-        r = long_poll_new(front, &front->long_poll);
-    if (r == 0)
-        r = admin_new(front);
-    if (r == 0)
-        r = relay_new(front);
-    if (r == 0)
-        r = foreign_new(front);
-    if (r == 0)
-        r = store_link_watch(front);
-    if (r == 0)
-        r = connections_watch(front->connections, helper_event_fd(front->helper), EPOLLIN | EPOLLET, POLL_HELPER, 0);
-    if (r == 0)
-        r = sd_event_add_io(front->event, NULL, connections_epoll_fd(front->connections), EPOLLIN, on_sockets, front);
-    if (r >= 0)
-        r = sd_event_add_time_relative(front->event, NULL, CLOCK_MONOTONIC, HOUSEKEEPING_MS * 1000, 500000,
-                                       on_housekeeping, front);
-    return r < 0 ? r : listeners_start(front);
-}
-
 /* 0, or the exit code. */
 static int start(struct front *front)
 {
     PN_FREE char *error = NULL;
     struct worker *worker = &front->worker;
-    int r = build(front);
+    int r = lifecycle_build(front);
     if (r < 0)
         return worker_failed(worker, EXIT_FAILURE, "start: %s", strerror(-r));
     int code = worker_begin(worker);
     if (code)
         return code;
     front->board = worker->board;
-    if (!front->queue_table || !front->interest || !store_link_complete(front->link) ||
-        listeners_count(front->listeners) == 0)
+    if (!lifecycle_has_grants(front))
         return worker_failed(worker, EXIT_FAILURE, "the grants are not complete");
     r = front_config_load(&front->config, worker->config_fd, &error);
     if (r < 0)
         return worker_failed(worker, EXIT_CODE_CONFIG, "configuration: %s", error ? error : strerror(-r));
-    r = build_rest(front);
+    r = lifecycle_start(front);
     return r < 0 ? worker_failed(worker, EXIT_FAILURE, "start: %s", strerror(-r)) : 0;
-}
-
-static void tear_down(struct front *front)
-{
-    listeners_free(front->listeners);
-    connections_free(front->connections);
-    helper_free(front->helper);
-    foreign_free(front->foreign);
-    relay_free(front->relay);
-    relay_far_free(front->relay_far);
-    admin_free(front->admin);
-    long_poll_free(front->long_poll);
-    read_log_free(front->read_log);
-    store_link_free(front->link);
-    members_free(front->members);
-    held_requests_free(front->held);
-    catalogue_free(front->catalogue);
-    pending_free(front->pending);
-    broker_stats_free(front->stats);
-    queue_table_detach(front->queue_table);
-    interest_detach(front->interest);
-    front_config_free(&front->config);
-    worker_free(&front->worker);
 }
 
 int main(void)
@@ -195,6 +68,7 @@ int main(void)
         worker_ready(&front.worker);
         code = worker_run(&front.worker);
     }
-    tear_down(&front);
+    lifecycle_free(&front);
+    worker_free(&front.worker);
     return code;
 }

@@ -19,7 +19,6 @@
 #include "metadata.h"
 #include "peers.h"
 #include "recover.h"
-#include "retention.h"
 #include "shm/ledger.h"
 #include "turn.h"
 
@@ -84,8 +83,6 @@ int lifecycle_serve(struct store *store, const struct checkpoint *checkpoint, co
         r = turn_new(store, &store->turn);
     if (r == 0)
         r = turn_resume(store);
-    if (r == 0)
-        r = retention_start(store);
     if (r < 0) {
         ledger_end(store->ledger);
         return r;
@@ -113,7 +110,6 @@ int lifecycle_stop(struct store *store)
 
 void lifecycle_free(struct store *store)
 {
-    retention_free(TAKE_PTR(store->retention));
     flush_stop(TAKE_PTR(store->flush));
     turn_free(TAKE_PTR(store->turn));
     peers_free(store);
