@@ -1,0 +1,17 @@
+/* A real store on a folder and memory of the caller's, for the fuzz targets that have a whole broker in one process. Its
+ * symbols are renamed when it is linked (rename_symbols.cmake), because store and front use some names for two things. */
+#pragma once
+
+#include "shm/ring.h"
+
+struct fuzz_store_fds {
+    int image, table, ledger, board, interest; /* all borrowed */
+    struct ring_fds data_request, data_reply, control_request, control_reply;
+};
+
+enum { FUZZ_STORE_GENERATION = 1, FUZZ_FRONT_GENERATION = 7, FUZZ_LOG_FILE_SIZE = 64 << 20, FUZZ_QUEUE_FILE_SIZE = 6000 };
+
+void fuzz_store_begin(const char *folder, const struct fuzz_store_fds *fds);
+/* Turns until nothing is left to do. */
+void fuzz_store_run(void);
+void fuzz_store_end(void);
