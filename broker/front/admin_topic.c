@@ -305,6 +305,5 @@ int admin_topic_clean_expired(struct front *front, struct channel *channel, cons
 
 int admin_topic_delete_log(struct front *front, struct channel *channel, const struct frame *frame)
 {
-    reply_error(channel, frame, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, "this broker deletes no commit log files yet");
-    return 0;
+    return clean(front, channel, frame, MSG_ADMIN_EXPIRED_LOG);
 }

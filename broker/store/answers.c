@@ -13,6 +13,7 @@
 #include "fault/fault.h"
 #include "properties.h"
 #include "record.h"
+#include "retention.h"
 #include "shm/ledger.h"
 
 enum { UNIQ_KEY_ROOM = 128, REMARK_ROOM = 192 };
@@ -97,6 +98,10 @@ static size_t refusal_text(struct answers *answers, const struct ledger_entry *e
     int n;
     if (entry->refusal == REFUSAL_DISK && error)
         n = snprintf(to, REMARK_ROOM, "%s: %s", refusal_remark(entry->refusal), strerror(-error));
+    else if (entry->refusal == REFUSAL_DISK_FULL)
+        n = snprintf(to, REMARK_ROOM, "%s: %u percent used, %lld bytes free", refusal_remark(entry->refusal),
+                     retention_space(answers->store->retention).used_percent,
+                     (long long)retention_space(answers->store->retention).free_bytes);
     else
         n = snprintf(to, REMARK_ROOM, "%s", refusal_remark(entry->refusal));
     return n < REMARK_ROOM ? (size_t)n : REMARK_ROOM - 1;

@@ -315,6 +315,15 @@ int commit_log_cut(struct commit_log *log, int64_t pos)
     return pos < log->files_end ? commit_log_zero(log, pos, log->files_end - pos) : 0;
 }
 
+void commit_log_forget_before(struct commit_log *log, int64_t pos)
+{
+    pn_assert(pos % log->file_size == 0 && pos >= log->first_pos && pos < log->files_end && pos <= log->end_pos);
+    for (unsigned i = 0; i < READ_FILES; i++)
+        if (log->read_fds[i] >= 0 && log->read_file_pos[i] < pos)
+            close_fd(&log->read_fds[i]);
+    log->first_pos = pos;
+}
+
 int commit_log_zero(struct commit_log *log, int64_t pos, int64_t size)
 {
     while (size > 0 && pos < log->files_end) {

@@ -35,6 +35,8 @@ void commit_log_fail(struct commit_log *log, int error);
 int commit_log_cut(struct commit_log *log, int64_t pos);
 /* Zeroes [pos, pos + size) where that is behind the end. */
 int commit_log_zero(struct commit_log *log, int64_t pos, int64_t size);
+/* The files before `pos`, the start of one that stays, are out of the folder. */
+void commit_log_forget_before(struct commit_log *log, int64_t pos);
 /* Waits for the disk: every file that holds a byte of [from, to), and their names. */
 int commit_log_sync(struct commit_log *log, int64_t from, int64_t to);
 

@@ -21,6 +21,18 @@ static char *text_get(struct conf *conf, const char *key, const char *fallback)
     return strdup(value && *value ? value : fallback);
 }
 
+static int64_t clamp(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+void config_clamp_ratios(struct store_config *config)
+{
+    config->disk_clean_percent = clamp(config->disk_clean_percent, 10, 95);
+    config->disk_force_percent = clamp(config->disk_force_percent, 30, 85);
+    config->disk_warning_percent = clamp(config->disk_warning_percent, 35, 90);
+}
+
 static int numbers_get(struct conf *conf, struct store_config *config, const char **ret_key)
 {
     int64_t listen_port, ha_port, queues, permission;
@@ -43,6 +55,16 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
         {"flushIntervalCommitLog", 500, 1, INT32_MAX, &config->flush_interval_ms},
         {"flushCommitLogLeastPages", 4, 0, 1 << 20, &config->flush_least_pages},
         {"flushCommitLogThoroughInterval", 10000, 0, INT32_MAX, &config->flush_thorough_ms},
+        {"fileReservedTime", 72, 0, INT32_MAX, &config->file_reserved_hours},
+        {"cleanResourceInterval", 10000, 10, INT32_MAX, &config->clean_interval_ms},
+        {"deleteFileBatchMax", 10, 1, 10000, &config->delete_batch_files},
+        {"deleteCommitLogFilesInterval", 100, 0, 60000, &config->delete_pause_ms},
+        {"destroyMapedFileIntervalForcibly", 120000, 0, INT32_MAX, &config->reader_patience_ms},
+        {"diskMaxUsedSpaceRatio", 75, 1, 100, &config->disk_clean_percent},
+        {"diskSpaceCleanForciblyRatio", 85, 1, 100, &config->disk_force_percent},
+        {"diskSpaceWarningLevelRatio", 90, 1, 100, &config->disk_warning_percent},
+        {"diskFreeLeast", 16777216, 0, INT64_MAX, &config->disk_free_least},
+        {"diskFreeEnough", 0, 0, INT64_MAX, &config->disk_free_enough},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int r = conf_get_i64(conf, "", rows[i].key, rows[i].fallback, rows[i].to);
@@ -55,6 +77,7 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
     config->ha_listen_port = ha_port > 0 ? (int)ha_port : config->listen_port + 1;
     config->default_topic_queues = (int)queues;
     config->broker_permission = (int)permission;
+    config_clamp_ratios(config);
     int64_t rest = config->consume_queue_file_size % QUEUE_ENTRY_SIZE; /* rounded up, as Apache does */
     config->consume_queue_file_size += rest ? QUEUE_ENTRY_SIZE - rest : 0;
     return 0;
@@ -72,6 +95,8 @@ static int flags_get(struct conf *conf, struct store_config *config, const char 
         *ret_key = "autoCreateTopicEnable";
     if (conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group) < 0)
         *ret_key = "autoCreateSubscriptionGroup";
+    if (conf_get_bool(conf, "", "cleanFileForciblyEnable", true, &config->clean_forcibly) < 0)
+        *ret_key = "cleanFileForciblyEnable";
     return *ret_key ? -EINVAL : 0;
 }
 
@@ -98,13 +123,14 @@ static int texts_get(struct conf *conf, struct store_config *config)
     config->broker_ip1 = text_get(conf, "brokerIP1", "");
     config->ha_ip = text_get(conf, "brokerIP2", config->broker_ip1 ? config->broker_ip1 : "");
     config->region_id = text_get(conf, "regionId", "DefaultRegion");
+    config->delete_when = text_get(conf, "deleteWhen", "04");
     config->store_root = strdup(root ? root : "");
     if (log_dir && *log_dir)
         config->commit_log_dir = strdup(log_dir);
     else if (asprintf(&config->commit_log_dir, "%s/commitlog", root ? root : "") < 0)
         config->commit_log_dir = NULL;
     return config->broker_name && config->cluster_name && config->broker_ip1 && config->ha_ip && config->region_id &&
-                   config->store_root && config->commit_log_dir
+                   config->delete_when && config->store_root && config->commit_log_dir
                ? namesrvs_get(conf, config)
                : -ENOMEM;
 }
@@ -164,6 +190,7 @@ void config_free(struct store_config *config)
     free(config->broker_ip1);
     free(config->ha_ip);
     free(config->region_id);
+    free(config->delete_when);
     free(config->store_root);
     free(config->commit_log_dir);
     for (char **name = config->namesrvs; name && *name; name++)

@@ -117,6 +117,22 @@ struct consume_queue *consume_queues_get(struct consume_queues *queues, uint32_t
     return queue;
 }
 
+void consume_queues_set_min(struct consume_queues *queues, uint32_t slot, uint32_t generation, int64_t min_offset)
+{
+    struct queue_slot *shared = slot_of(queues, slot);
+    if (atomic_load_explicit(&shared->generation, memory_order_relaxed) != generation ||
+        atomic_load_explicit(&shared->min_offset, memory_order_relaxed) >= min_offset)
+        return;
+    if (queues->by_slot[slot])
+        queues->by_slot[slot]->min_offset = min_offset;
+    atomic_store_explicit(&shared->min_offset, min_offset, memory_order_release);
+}
+
+struct remover *consume_queues_remover(struct consume_queues *queues)
+{
+    return queues->remover;
+}
+
 /* A slot whose queue nobody has seen before: what the files say, if there are any. */
 static int slot_begin(struct consume_queues *queues, struct topic *topic, uint32_t queue_id, bool look_at_files)
 {

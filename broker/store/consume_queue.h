@@ -68,5 +68,9 @@ int consume_queues_clean_unused(struct store *store);
 /* Files wholly below their queue's min offset; a thread takes them away. */
 int consume_queues_clean_expired(struct store *store);
 
+/* Entries before min_offset point at nothing any more; ignored if the slot is another queue's by now. */
+void consume_queues_set_min(struct consume_queues *queues, uint32_t slot, uint32_t generation, int64_t min_offset);
+struct remover *consume_queues_remover(struct consume_queues *queues);
+
 /* Descriptors of files written since the last call, to be fdatasync'ed and closed by the caller. malloc'ed. */
 int consume_queues_take_dirty(struct consume_queues *queues, int **ret_fds, unsigned *ret_count);

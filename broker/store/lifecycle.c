@@ -19,6 +19,7 @@
 #include "metadata.h"
 #include "peers.h"
 #include "recover.h"
+#include "retention.h"
 #include "shm/ledger.h"
 #include "turn.h"
 
@@ -83,6 +84,8 @@ int lifecycle_serve(struct store *store, const struct checkpoint *checkpoint, co
         r = turn_new(store, &store->turn);
     if (r == 0)
         r = turn_resume(store);
+    if (r == 0)
+        r = retention_start(store);
     if (r < 0) {
         ledger_end(store->ledger);
         return r;
@@ -110,6 +113,7 @@ int lifecycle_stop(struct store *store)
 
 void lifecycle_free(struct store *store)
 {
+    retention_free(TAKE_PTR(store->retention));
     flush_stop(TAKE_PTR(store->flush));
     turn_free(TAKE_PTR(store->turn));
     peers_free(store);

@@ -24,6 +24,7 @@
 #include "queue_locks.h"
 #include "registration.h"
 #include "relay.h"
+#include "retention.h"
 #include "run_time_config.h"
 #include "shm/board.h"
 #include "topics.h"
@@ -474,6 +475,8 @@ static void take_clean(const struct request *request)
         r = consume_queues_clean_unused(request->store);
     if (r == 0 && admin.flags & MSG_ADMIN_EXPIRED_QUEUES)
         r = consume_queues_clean_expired(request->store);
+    if (r == 0 && admin.flags & MSG_ADMIN_EXPIRED_LOG && request->store->retention)
+        retention_clean_now(request->store->retention);
     answer(request, admin.token, r < 0 ? CODE_SYSTEM_ERROR : CODE_SUCCESS, 0, r < 0 ? strerror(-r) : "");
 }
 

@@ -5,12 +5,15 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -18,7 +21,12 @@
 #include "base/log.h"
 #include "file_layer.h"
 
-enum { DEPTH_MAX = 4 }; /* removed / topic / queue / file */
+enum {
+    DEPTH_MAX = 4, /* removed / topic / queue / file */
+    PIECE = 32 << 20,
+    PIECE_PAUSE_NS = 5000000,
+};
+#define WHOLE_SUFFIX "-whole"
 
 struct trim {
     struct trim *next;
@@ -34,7 +42,7 @@ struct remover {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
     struct trim *trims;
-    bool look, stop;
+    bool look, stop, working;
 };
 
 static bool stopped(struct remover *remover)
@@ -43,6 +51,24 @@ static bool stopped(struct remover *remover)
     bool stop = remover->stop;
     pthread_mutex_unlock(&remover->mutex);
     return stop;
+}
+
+/* Shortened by a piece at a time, as long as it is long. What fails here the unlink will tell. */
+static void shorten(struct remover *remover, const char *path)
+{
+    struct stat st;
+    size_t length = strlen(path), suffix = strlen(WHOLE_SUFFIX);
+    if (length > suffix && strcmp(path + length - suffix, WHOLE_SUFFIX) == 0)
+        return;
+    if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= PIECE)
+        return;
+    PN_CLOSE int fd = file_layer_open(path, O_WRONLY | O_NOFOLLOW, 0);
+    const struct timespec pause = {.tv_nsec = PIECE_PAUSE_NS};
+    for (int64_t size = st.st_size - PIECE; fd >= 0 && size > 0 && !stopped(remover); size -= PIECE) {
+        if (file_layer_ftruncate(fd, size) < 0)
+            return;
+        nanosleep(&pause, NULL);
+    }
 }
 
 static void remove_inside(struct remover *remover, const char *folder, unsigned depth)
@@ -54,6 +80,9 @@ static void remove_inside(struct remover *remover, const char *folder, unsigned 
             continue;
         PN_FREE char *path = NULL;
         if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0)
+            break;
+        shorten(remover, path);
+        if (stopped(remover))
             break;
         int r = file_layer_unlink(path);
         if ((r == -EISDIR || r == -EPERM) && depth < DEPTH_MAX) {
@@ -105,6 +134,7 @@ static void *run(void *argument)
         }
         if (look)
             remover->look = false;
+        remover->working = true;
         pthread_mutex_unlock(&remover->mutex);
         if (trim)
             trim_folder(remover, trim);
@@ -112,6 +142,7 @@ static void *run(void *argument)
             remove_inside(remover, remover->folder, 1);
         free(trim);
         pthread_mutex_lock(&remover->mutex);
+        remover->working = false;
     }
     pthread_mutex_unlock(&remover->mutex);
     return NULL;
@@ -145,7 +176,11 @@ int remover_new(const char *store_root, struct remover **ret_remover)
     }
     pthread_mutex_init(&remover->mutex, NULL);
     pthread_cond_init(&remover->wake, NULL);
-    if (access(remover->folder, F_OK) == 0) {
+    /* Made now: a disk that is too full, which is when it is wanted, may have no room for it. */
+    bool there = access(remover->folder, F_OK) == 0;
+    if (!there && access(store_root, F_OK) == 0)
+        file_layer_mkdir(remover->folder);
+    if (there) {
         int r = start(remover);
         if (r < 0) {
             remover_free(remover);
@@ -178,22 +213,49 @@ void remover_free(struct remover *remover)
     free(remover);
 }
 
-int remover_take(struct remover *remover, const char *path)
+bool remover_busy(struct remover *remover)
+{
+    pthread_mutex_lock(&remover->mutex);
+    bool busy = remover->working || remover->look || remover->trims;
+    pthread_mutex_unlock(&remover->mutex);
+    return busy;
+}
+
+static int take(struct remover *remover, const char *path, const char *suffix)
 {
     if (access(path, F_OK) < 0)
         return errno == ENOENT ? 0 : -errno;
-    PN_FREE char *to = NULL;
-    /* The time, so that a successor's names are others; the number for two in one millisecond. */
-    if (asprintf(&to, "%s/%" PRId64 "-%u", remover->folder, clock_realtime_ms(), ++remover->taken) < 0)
-        return -ENOMEM;
     int r = file_layer_mkdir(remover->folder);
-    if (r == 0)
+    /* The time, so that a successor's names are others; clocks are set back, though, and a name may be taken. */
+    bool moved = false;
+    for (unsigned tries = 0; r == 0 && !moved && tries < 1000; tries++) {
+        PN_FREE char *to = NULL;
+        if (asprintf(&to, "%s/%" PRId64 "-%u%s", remover->folder, clock_realtime_ms(), ++remover->taken, suffix) < 0)
+            return -ENOMEM;
+        if (access(to, F_OK) == 0)
+            continue;
         r = file_layer_rename(path, to);
+        moved = r == 0;
+    }
+    if (r == 0 && !moved)
+        return -EEXIST;
+    if (r == -EXDEV) /* a disk of its own is mounted on just this folder */
+        return file_layer_unlink(path);
     if (r == 0)
         r = start(remover);
     if (r == 0)
         look(remover);
     return r;
+}
+
+int remover_take(struct remover *remover, const char *path)
+{
+    return take(remover, path, "");
+}
+
+int remover_take_whole(struct remover *remover, const char *path)
+{
+    return take(remover, path, WHOLE_SUFFIX);
 }
 
 int remover_trim(struct remover *remover, const char *folder, int64_t pos)

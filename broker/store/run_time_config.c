@@ -19,6 +19,7 @@
 #include "base/panic.h"
 #include "catalogue.h"
 #include "codes.h"
+#include "config.h"
 #include "config_files.h"
 #include "registration.h"
 #include "topics.h"
@@ -38,7 +39,7 @@ struct run_time_config {
 /* Where a key acts at once. */
 static const struct {
     const char *name;
-    enum { FIELD_BOOL, FIELD_INT, FIELD_I64 } type;
+    enum { FIELD_BOOL, FIELD_INT, FIELD_I64, FIELD_TEXT } type;
     size_t offset;
 } fields[] = {
 #define FIELD(key, type, member)                                                                                       \
@@ -54,8 +55,28 @@ static const struct {
     FIELD("flushCommitLogThoroughInterval", FIELD_I64, flush_thorough_ms),
     FIELD("flushConsumerOffsetInterval", FIELD_I64, flush_offset_interval_ms),
     FIELD("registerNameServerPeriod", FIELD_I64, register_interval_ms),
+    FIELD("deleteWhen", FIELD_TEXT, delete_when),
+    FIELD("fileReservedTime", FIELD_I64, file_reserved_hours),
+    FIELD("deleteFileBatchMax", FIELD_I64, delete_batch_files),
+    FIELD("deleteCommitLogFilesInterval", FIELD_I64, delete_pause_ms),
+    FIELD("destroyMapedFileIntervalForcibly", FIELD_I64, reader_patience_ms),
+    FIELD("diskMaxUsedSpaceRatio", FIELD_I64, disk_clean_percent),
+    FIELD("diskSpaceCleanForciblyRatio", FIELD_I64, disk_force_percent),
+    FIELD("diskSpaceWarningLevelRatio", FIELD_I64, disk_warning_percent),
+    FIELD("diskFreeLeast", FIELD_I64, disk_free_least),
+    FIELD("diskFreeEnough", FIELD_I64, disk_free_enough),
+    FIELD("cleanFileForciblyEnable", FIELD_BOOL, clean_forcibly),
 #undef FIELD
 };
+
+static void take_text(char **field, const char *value)
+{
+    char *copy = strdup(value);
+    if (!copy)
+        return; /* the old one stays in force */
+    free(*field);
+    *field = copy;
+}
 
 static void take_field(struct store_config *config, const char *name, const char *value)
 {
@@ -67,9 +88,12 @@ static void take_field(struct store_config *config, const char *name, const char
             *(bool *)field = keys_is_true(value);
         else if (fields[i].type == FIELD_INT)
             *(int *)field = (int)strtol(value, NULL, 10);
-        else
+        else if (fields[i].type == FIELD_I64)
             *(int64_t *)field = strtoll(value, NULL, 10);
+        else
+            take_text(field, value);
     }
+    config_clamp_ratios(config);
 }
 
 int run_time_config_new(struct store *store, struct run_time_config **ret_config)

@@ -18,6 +18,7 @@
 #include "fault/fault.h"
 #include "msg/names.h"
 #include "quarantine.h"
+#include "retention.h"
 #include "shm/ledger.h"
 #include "topics.h"
 
@@ -209,6 +210,8 @@ static enum refusal request_judge(struct send *send, const struct msg_send_parts
     const struct store_config *config = &send->store->config;
     if (commit_log_error(send->store->commit_log))
         return REFUSAL_DISK;
+    if (retention_disk_full(send->store->retention))
+        return REFUSAL_DISK_FULL;
     if (config->broker_id > 0)
         return REFUSAL_SLAVE;
     enum refusal refusal = topic_find(send, parts);

@@ -28,6 +28,11 @@ struct store_config {
     int64_t flush_offset_interval_ms;
     int64_t register_interval_ms; /* whole registration; heartbeats go each second */
     int64_t flush_interval_ms, flush_least_pages, flush_thorough_ms; /* ASYNC_FLUSH */
+    char *delete_when; /* local hours, "04;05" */
+    int64_t file_reserved_hours, clean_interval_ms, delete_batch_files, delete_pause_ms, reader_patience_ms;
+    int64_t disk_clean_percent, disk_force_percent, disk_warning_percent;
+    int64_t disk_free_least, disk_free_enough; /* bytes */
+    bool clean_forcibly;
     char **namesrvs; /* local name servers' names, NULL-terminated */
     struct conf *granted; /* the text itself */
 };
@@ -53,6 +58,7 @@ struct store {
     struct consume_queues *consume_queues;
     struct flush *flush;
     struct turn *turn;
+    struct retention *retention;
 
     /* metadata half */
     struct image *image;

@@ -215,6 +215,7 @@ enum {
     MSG_ADMIN_FORBIDDEN = 1,     /* GROUP_FORBID: may not read the topic from now on; else it may */
     MSG_ADMIN_UNUSED_QUEUES = 1, /* CLEAN: queue files of topics that are not */
     MSG_ADMIN_EXPIRED_QUEUES = 2, /* CLEAN: queue files whose messages are gone */
+    MSG_ADMIN_EXPIRED_LOG = 4,    /* CLEAN: expired files of the commit log, at any hour */
 };
 
 /* MSG_GROUP_PUT: create or change. Then strings: group, JSON object of what else its configuration says ("": nothing).

@@ -198,7 +198,7 @@ static enum msg_refusal check_offset_clone(struct walk *walk)
 
 static enum msg_refusal check_clean(struct walk *walk)
 {
-    return check_admin(walk, MSG_ADMIN_UNUSED_QUEUES | MSG_ADMIN_EXPIRED_QUEUES, NULL, 0);
+    return check_admin(walk, MSG_ADMIN_UNUSED_QUEUES | MSG_ADMIN_EXPIRED_QUEUES | MSG_ADMIN_EXPIRED_LOG, NULL, 0);
 }
 
 static enum msg_refusal check_group_put(struct walk *walk)

@@ -386,7 +386,7 @@ static void test_ranges(void **state)
     assert_check(STRINGS(MSG_TOPIC_PUT, true, topic_put, 1, 1), MSG_REFUSED_RANGE);
     assert_check(STRINGS(MSG_OFFSET_QUERY, true, offset, 1, 1), MSG_REFUSED_RANGE);
     assert_check(STRINGS(MSG_CAT_GROUP, false, cat_group, 1, 1), MSG_REFUSED_RANGE);
-    struct msg_admin admin = {.flags = 4};
+    struct msg_admin admin = {.flags = 8};
     struct msg_group_put group_put = {.flags = 2};
     struct msg_offset_list offset_list = {.after_queue = -2};
     struct msg_cat_reset reset = {.offset = -1};
