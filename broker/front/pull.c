@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/panic.h"
 #include "broker_stats.h"
 #include "catalogue.h"
@@ -241,6 +242,22 @@ static int64_t next_file_offset(const struct front *front, int64_t offset)
     return (offset / per_file + 1) * per_file;
 }
 
+/* One line for a queue's error, however often its consumers ask. */
+static void tell_unreadable(struct front *front, const struct queue_ref *queue, int error)
+{
+    static struct {
+        uint32_t slot, generation;
+        int error;
+    } told;
+    if (told.slot == queue->slot && told.generation == queue->generation && told.error == error)
+        return;
+    told.slot = queue->slot;
+    told.generation = queue->generation;
+    told.error = error;
+    log_error("consume queue %s/%d cannot be read: %s; its pulls are answered with SYSTEM_ERROR", queue->topic,
+              queue->queue_id, strerror(-error));
+}
+
 int pull_lookup(struct front *front, const struct pull *pull, const struct queue_ref *queue,
                 const struct tag_filter *filter, struct pull_found *ret_found)
 {
@@ -261,18 +278,25 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
     int64_t at = pull->offset, end = at + SCAN_MAX < found->max_offset ? at + SCAN_MAX : found->max_offset;
     unsigned count_max = pull->max_count < 1 ? 1 : least(pull->max_count, (int)front->config.pull_count_max);
     enum taken taken = TAKEN;
+    int error = 0;
     while (at < end && found->count < count_max && taken != FULL && taken != COLD) {
         unsigned wanted = least(end - at, filter->all ? count_max - found->count : CHUNK);
-        int n = read_log_entries(front->read_log, queue, at, wanted, entries, &found->cold);
+        int n = read_log_entries(front->read_log, queue, at, found->max_offset, wanted, entries, &found->cold);
         if (n == -EAGAIN) {
             taken = COLD;
             break;
         }
         if (n < 0) {
             board_add(front->board, COUNTER_DISK_ERRORS, 1);
-            at = next_file_offset(front, at) < found->max_offset ? next_file_offset(front, at) : found->max_offset;
+            if (n != -ENOENT)
+                error = n;
+            else
+                at = next_file_offset(front, at) < found->max_offset ? next_file_offset(front, at) : found->max_offset;
             break;
         }
+        for (int i = 0; i < n; i++)
+            if (tag_filter_matches(filter, entries[i].tags_code))
+                read_log_prefetch(front->read_log, &entries[i]);
         for (int i = 0; i < n && found->count < count_max; i++) {
             taken = SKIPPED;
             if (tag_filter_matches(filter, entries[i].tags_code))
@@ -287,7 +311,11 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
         return -EAGAIN;
     if (found->cold.fd >= 0)
         close(found->cold.fd); /* what is hot goes now; the rest is asked for again */
-    if (!found->count) {
+    if (!found->count && error) {
+        tell_unreadable(front, queue, error);
+        found->code = RESPONSE_SYSTEM_ERROR;
+        found->remark = "the consume queue could not be read from the disk";
+    } else if (!found->count) {
         found->code = RESPONSE_PULL_RETRY_IMMEDIATELY;
         found->remark = "NO_MATCHED_MESSAGE";
     }

@@ -24,9 +24,17 @@ enum {
     QUEUE_FILES_MAX = 512, /* descriptors kept */
     RECORD_SIZE_LEAST = 91,
     RECORD_OVERHEAD_MAX = 65536, /* a record is at most a body and this; maxMessageSize may have been larger than it is */
-    HOT_WINDOW = 256 * 1024,     /* looked at with one mincore */
+    HOT_PART = 1 << 20,          /* looked at with at most one mincore */
+    HOT_PARTS = 128,             /* remembered */
+    HOT_MS = 100,                /* how long what was seen in the page cache is believed to be there still */
     COLD_READ = 256 * 1024,      /* brought in at once */
     PAGE = 4096,
+    PART_PAGES = HOT_PART / PAGE,
+    BLOCK_ENTRIES = 200, /* queue entries read at once */
+    BLOCKS_LOG2 = 6,     /* kept: 64 blocks, 256 KiB */
+    BLOCKS = 1 << BLOCKS_LOG2,
+    CACHE_LINE = 64,
+    PREFETCH_MAX = 2048, /* of one record; behind that the processor has understood */
 };
 #define MAGIC_V1 0xDAA320A7u
 #define MAGIC_V2 0xDAA320ABu
@@ -39,9 +47,23 @@ struct log_file {
     const uint8_t *data;
     size_t size;
     unsigned references;
-    uint64_t used;           /* for the LRU */
-    size_t hot_from, hot_to; /* seen in the page cache lately, this turn */
-    int64_t hot_turn_ms;
+    uint64_t used; /* for the LRU */
+};
+
+/* Which pages of a MiB of the log were seen in the page cache lately. */
+struct hot_part {
+    int64_t pos; /* of its first byte in the log; −1: none */
+    int64_t seen_ms;
+    uint64_t pages[PART_PAGES / 64];
+};
+
+/* Entries of one queue as they lie in its file, all below the queue's max offset at that time, so they stay as they are.
+ * Blocks begin at multiples of BLOCK_ENTRIES in their file, so that all readers of a queue find the same ones. */
+struct entry_block {
+    uint32_t slot, generation;
+    int64_t offset; /* of its first entry in the queue */
+    unsigned count; /* 0: none */
+    uint8_t bytes[BLOCK_ENTRIES * QUEUE_ENTRY_SIZE];
 };
 
 struct queue_file_key {
@@ -59,10 +81,13 @@ struct queue_file {
 struct read_log {
     struct front *front;
     struct log_file *files;
+    struct log_file *last; /* used last; NULL when that was closed */
     struct queue_file *queue_files;
     struct queue_file *newest, *oldest;
     unsigned queue_file_count;
     uint64_t uses;
+    struct hot_part parts[HOT_PARTS];
+    struct entry_block blocks[BLOCKS];
 };
 
 static _Thread_local sigjmp_buf *bus_escape;
@@ -95,6 +120,8 @@ int read_log_new(struct front *front, struct read_log **ret_log)
     if (!log)
         return -ENOMEM;
     log->front = front;
+    for (unsigned i = 0; i < HOT_PARTS; i++)
+        log->parts[i].pos = -1;
     /* NODEFER: the handler leaves by a jump that restores no mask. */
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
     sigaction(SIGBUS, &action, NULL);
@@ -106,6 +133,8 @@ static void close_log_file(struct log_file *file)
 {
     pn_assert(file->references == 0);
     HASH_DEL(file->log->files, file);
+    if (file->log->last == file)
+        file->log->last = NULL;
     munmap((void *)file->data, file->size);
     close(file->fd);
     free(file);
@@ -176,7 +205,7 @@ static int open_queue_file(struct read_log *log, const struct queue_ref *queue, 
         close_queue_file(log, log->oldest);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return errno == ENOENT ? -ENOENT : -EIO;
+        return -errno;
     struct queue_file *file = calloc(1, sizeof *file);
     if (!file)
         PANIC("out of memory");
@@ -215,48 +244,77 @@ static ssize_t read_if_hot(int fd, void *to, size_t size, int64_t offset)
     return n < 0 ? -errno : n;
 }
 
-/* An entry may lie across two pages of which only the first is in memory: what is hot then ends inside the entry. That is
- * not the end of the file, and taking it for that moved consumers past messages. */
-static bool is_cut_by_cold_page(int fd, int64_t at, ssize_t n)
+/* Reads the block's entries from its file; what is hot, at least up to the entry `wanted`. */
+static int fill_block(struct read_log *log, const struct queue_ref *queue, struct entry_block *block, unsigned count,
+                      unsigned wanted, struct cold_range *ret_cold)
 {
-    struct stat status;
-    return n >= 0 && n < QUEUE_ENTRY_SIZE && fstat(fd, &status) == 0 && at + QUEUE_ENTRY_SIZE <= status.st_size;
-}
-
-int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_t offset, unsigned count,
-                     struct queue_entry *ret_entries, struct cold_range *ret_cold)
-{
-    enum { AT_ONCE = 128 };
-    uint8_t bytes[AT_ONCE * QUEUE_ENTRY_SIZE];
     struct queue_file *file;
-    ret_cold->fd = -1;
-    int r = get_queue_file(log, queue, offset, &file);
+    struct stat status;
+    int r = get_queue_file(log, queue, block->offset, &file);
     if (r < 0)
         return r;
-    int64_t at = offset * QUEUE_ENTRY_SIZE % log->front->config.consume_queue_file_size;
-    int64_t left = (log->front->config.consume_queue_file_size - at) / QUEUE_ENTRY_SIZE;
-    if (count > AT_ONCE)
-        count = AT_ONCE;
-    if (count > left)
-        count = (unsigned)left;
-    ssize_t n = read_if_hot(file->fd, bytes, count * QUEUE_ENTRY_SIZE, at);
-    if (n == -EAGAIN || is_cut_by_cold_page(file->fd, at, n)) {
+    int64_t at = block->offset * QUEUE_ENTRY_SIZE % log->front->config.consume_queue_file_size;
+    ssize_t n = read_if_hot(file->fd, block->bytes, count * QUEUE_ENTRY_SIZE, at);
+    if (n >= (ssize_t)(wanted + 1) * QUEUE_ENTRY_SIZE) {
+        block->count = (unsigned)(n / QUEUE_ENTRY_SIZE);
+        return 0;
+    }
+    if (n >= 0 && fstat(file->fd, &status) < 0)
+        n = -errno;
+    /* What is hot may end before or inside the entry. That is not the end of the file, and taking it for that moved
+     * consumers past messages. */
+    if (n == -EAGAIN || (n >= 0 && at + (wanted + 1) * QUEUE_ENTRY_SIZE <= status.st_size)) {
         *ret_cold = (struct cold_range){dup(file->fd), at, count * QUEUE_ENTRY_SIZE};
-        return ret_cold->fd < 0 ? -EIO : -EAGAIN;
+        return ret_cold->fd < 0 ? -errno : -EAGAIN;
     }
-    if (n < QUEUE_ENTRY_SIZE) {
-        /* Short: not the file that the queue table speaks of (the slot's queue was made anew). Open it again next time.
-         */
-        close_queue_file(log, file);
-        return n < 0 ? -EIO : -ENOENT;
+    /* Short: not the file that the queue table speaks of (the slot's queue was made anew). Open it again next time. */
+    close_queue_file(log, file);
+    return n < 0 ? (int)n : -ENOENT;
+}
+
+/* Readers that go through several queues at one pace must not take each other's place for long: hence not a plain sum. */
+static struct entry_block *find_block(struct read_log *log, uint32_t slot, int64_t first_offset)
+{
+    uint64_t number = (uint64_t)first_offset / BLOCK_ENTRIES;
+    return &log->blocks[(number << 20 ^ slot) * 0x9E3779B97F4A7C15u >> (64 - BLOCKS_LOG2)];
+}
+
+int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_t offset, int64_t end, unsigned count,
+                     struct queue_entry *ret_entries, struct cold_range *ret_cold)
+{
+    int64_t per_file = log->front->config.consume_queue_file_size / QUEUE_ENTRY_SIZE;
+    int64_t in_file = offset % per_file, first = in_file - in_file % BLOCK_ENTRIES;
+    unsigned at = (unsigned)(in_file - first);
+    struct entry_block *block = find_block(log, queue->slot, offset - at);
+    ret_cold->fd = -1;
+    pn_assert(offset < end);
+    if (block->slot != queue->slot || block->generation != queue->generation || block->offset != offset - at ||
+        at >= block->count) {
+        int64_t room = per_file - first < BLOCK_ENTRIES ? per_file - first : BLOCK_ENTRIES;
+        if (room > end - (offset - at))
+            room = end - (offset - at);
+        block->slot = queue->slot;
+        block->generation = queue->generation;
+        block->offset = offset - at;
+        block->count = 0;
+        int r = fill_block(log, queue, block, (unsigned)room, at, ret_cold);
+        if (r < 0)
+            return r;
     }
-    count = (unsigned)(n / QUEUE_ENTRY_SIZE);
+    if (count > block->count - at)
+        count = block->count - at;
     for (unsigned i = 0; i < count; i++) {
-        const uint8_t *entry = bytes + i * QUEUE_ENTRY_SIZE;
+        const uint8_t *entry = block->bytes + (at + i) * QUEUE_ENTRY_SIZE;
         ret_entries[i] = (struct queue_entry){(int64_t)be64_load(entry), (int32_t)be32_load(entry + 8),
                                               (int64_t)be64_load(entry + 12)};
     }
     return (int)count;
+}
+
+void read_log_forget_entries(struct read_log *log)
+{
+    for (unsigned i = 0; i < BLOCKS; i++)
+        log->blocks[i].count = 0;
 }
 
 static void evict_log_file(struct read_log *log)
@@ -299,42 +357,78 @@ static int open_log_file(struct read_log *log, int64_t base_pos, struct log_file
 static int get_log_file(struct read_log *log, int64_t pos, struct log_file **ret_file)
 {
     int64_t base_pos = pos - pos % log->front->config.commit_log_file_size;
-    struct log_file *file = NULL;
-    HASH_FIND(hh, log->files, &base_pos, sizeof base_pos, file);
+    struct log_file *file = log->last;
+    if (!file || file->base_pos != base_pos)
+        HASH_FIND(hh, log->files, &base_pos, sizeof base_pos, file);
     if (!file) {
         int r = open_log_file(log, base_pos, &file);
         if (r < 0)
             return r;
     }
     file->used = ++log->uses;
-    *ret_file = file;
+    *ret_file = log->last = file;
     return 0;
 }
 
-/* Is [at, at + size) in the page cache? One mincore looks at a window ahead and is believed for the rest of the turn.
- */
+static bool has_pages(const struct hot_part *part, size_t from, size_t to)
+{
+    for (size_t page = from; page < to; page++)
+        if (!(part->pages[page / 64] >> page % 64 & 1))
+            return false;
+    return true;
+}
+
+/* Are the pages [from, to) of the file's part at `start` in the page cache? Asked of the kernel once for all from there
+ * to the end of the part, but not beyond what may be read: at a log's end there is nothing behind it. */
+static bool is_part_hot(struct log_file *file, size_t start, size_t from, size_t to)
+{
+    struct front *front = file->log->front;
+    int64_t pos = file->base_pos + (int64_t)start;
+    struct hot_part *part = &file->log->parts[pos / HOT_PART % HOT_PARTS];
+    unsigned char resident[PART_PAGES];
+    bool fresh = part->pos == pos && front->now_ms - part->seen_ms < HOT_MS;
+    if (fresh && has_pages(part, from, to))
+        return true;
+    if (!fresh)
+        *part = (struct hot_part){.pos = pos, .seen_ms = front->now_ms};
+    int64_t readable = atomic_load_explicit(&front->queue_table->log_readable_pos, memory_order_acquire) - pos;
+    size_t end = start + HOT_PART < file->size ? HOT_PART : file->size - start;
+    if (readable < (int64_t)end)
+        end = readable > 0 ? (size_t)readable : 0;
+    size_t end_page = (end + PAGE - 1) / PAGE;
+    if (end_page < to)
+        end_page = to;
+    if (mincore((void *)(file->data + start + from * PAGE), (end_page - from) * PAGE, resident) < 0)
+        return true;
+    for (size_t page = from; page < end_page; page++)
+        if (resident[page - from] & 1)
+            part->pages[page / 64] |= (uint64_t)1 << page % 64;
+    return has_pages(part, from, to);
+}
+
+/* Is [at, at + size) in the page cache? */
 static bool is_hot(struct log_file *file, size_t at, size_t size)
 {
-    int64_t now_ms = file->log->front->now_ms;
-    if (file->hot_turn_ms == now_ms && at >= file->hot_from && at + size <= file->hot_to)
-        return true;
-    unsigned char resident[HOT_WINDOW / PAGE + 2];
-    size_t from = at & ~(size_t)(PAGE - 1), to = at + (size > HOT_WINDOW ? size : HOT_WINDOW);
-    if (to > file->size)
-        to = file->size;
-    if (to - from > sizeof resident * PAGE) {
-        to = from + sizeof resident * PAGE; /* a large record: its head stands for it */
-        size = to - at;
+    for (size_t end = at + size, next; at < end; at = next) {
+        size_t start = at - at % HOT_PART;
+        next = start + HOT_PART < end ? start + HOT_PART : end;
+        if (!is_part_hot(file, start, (at - start) / PAGE, (next - start + PAGE - 1) / PAGE))
+            return false;
     }
-    size_t pages = (to - from + PAGE - 1) / PAGE, hot = 0;
-    if (mincore((void *)(file->data + from), to - from, resident) < 0)
-        return true;
-    while (hot < pages && resident[hot] & 1)
-        hot++;
-    file->hot_turn_ms = now_ms;
-    file->hot_from = from;
-    file->hot_to = from + hot * PAGE;
-    return at + size <= file->hot_to;
+    return true;
+}
+
+/* Only in the file that was used last: a hint, wrong once per file. */
+void read_log_prefetch(const struct read_log *log, const struct queue_entry *entry)
+{
+    const struct log_file *file = log->last;
+    if (!file || entry->size <= 0 || entry->pos < file->base_pos ||
+        entry->pos - file->base_pos + entry->size > (int64_t)file->size)
+        return;
+    const uint8_t *data = file->data + (entry->pos - file->base_pos);
+    int32_t size = entry->size < PREFETCH_MAX ? entry->size : PREFETCH_MAX;
+    for (int32_t at = 0; at < size; at += CACHE_LINE)
+        __builtin_prefetch(data + at, 0, 2);
 }
 
 int read_log_record(struct read_log *log, const struct queue_entry *entry, bool may_be_cold, struct log_file **ret_file,

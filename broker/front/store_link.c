@@ -13,6 +13,7 @@
 #include "long_poll.h"
 #include "member.h"
 #include "msg/msg_check.h"
+#include "read_log.h"
 #include "relay_far.h"
 
 struct ring_set {
@@ -200,6 +201,7 @@ static void look_for_store(struct front *front)
     link->replaying = true;
     members_replay_begin(front);
     catalogue_forget(front->catalogue);
+    read_log_forget_entries(front->read_log);
 }
 
 static void drain(struct front *front, struct ring_set *set, uint64_t limit)

@@ -3,7 +3,7 @@
  * writev.
  *
  * A busy connection empties its buffers many times per second and an idle one should cost nothing, so each thread keeps
- * one spare input buffer and one spare chunk. Runs in front and name server. Peers are foreign: their frame length only
+ * one spare input buffer, one spare chunk and some small pieces. Runs in front and name server. Peers are foreign: their frame length only
  * ever sizes a buffer up to FRAME_SIZE_MAX, untouched pages of which cost nothing. */
 #include "wire/connection.h"
 
@@ -18,6 +18,7 @@ enum {
     IN_ROOM_LEAST = 8192, /* less room than this behind the data: move it to the front first */
     CHUNK_CAPACITY = 16384,
     PARTS_MAX = 64,
+    SPARE_FOREIGN_MAX = 256, /* pieces of four answers of 64 records: 14 KiB */
 };
 
 struct connection_piece {
@@ -32,6 +33,8 @@ struct connection_piece {
 
 static _Thread_local uint8_t *spare_in;
 static _Thread_local struct connection_piece *spare_chunk;
+static _Thread_local struct connection_piece *spare_foreign;
+static _Thread_local unsigned spare_foreign_count;
 
 void connection_init(struct connection *connection, int fd)
 {
@@ -53,10 +56,15 @@ static void free_piece(struct connection_piece *piece)
 {
     if (piece->release)
         piece->release(piece->context);
-    if (piece->capacity == CHUNK_CAPACITY && !spare_chunk)
+    if (piece->capacity == CHUNK_CAPACITY && !spare_chunk) {
         spare_chunk = piece;
-    else
+    } else if (!piece->capacity && spare_foreign_count < SPARE_FOREIGN_MAX) {
+        piece->next = spare_foreign;
+        spare_foreign = piece;
+        spare_foreign_count++;
+    } else {
         free(piece);
+    }
 }
 
 static void drop_first(struct connection *connection)
@@ -201,9 +209,13 @@ void connection_commit(struct connection *connection, size_t size)
 int connection_add_foreign(struct connection *connection, const void *data, size_t size, void (*release)(void *context),
                            void *context)
 {
-    struct connection_piece *piece = malloc(sizeof *piece);
-    if (!piece)
+    struct connection_piece *piece = spare_foreign;
+    if (piece) {
+        spare_foreign = piece->next;
+        spare_foreign_count--;
+    } else if (!(piece = malloc(sizeof *piece))) {
         return -ENOMEM;
+    }
     *piece = (struct connection_piece){.data = data, .size = size, .release = release, .context = context};
     append(connection, piece);
     connection->out_size += size;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -239,87 +240,178 @@ static struct pull_found look(struct front *front, int64_t offset, const char *e
     return found;
 }
 
+struct lookup {
+    struct front front;
+    struct queue_slot *slot;
+    char folder[32], log_folder[64];
+};
+
+static void lookup_begin(struct lookup *lookup)
+{
+    *lookup = (struct lookup){.folder = "/tmp/front-parts-XXXXXX"};
+    assert_non_null(mkdtemp(lookup->folder));
+    write_queue(lookup->folder);
+    snprintf(lookup->log_folder, sizeof lookup->log_folder, "%s/commitlog", lookup->folder);
+    lookup->front = (struct front){.config = {.store_root = lookup->folder,
+                                              .commit_log_dir = lookup->log_folder,
+                                              .commit_log_file_size = LOG_FILE,
+                                              .consume_queue_file_size = 6000000,
+                                              .max_message_size = 4194304,
+                                              .pull_count_max = 32,
+                                              .pull_bytes_max = 262144},
+                                   .now_ms = 1};
+    struct queue_table *table =
+        mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(table != MAP_FAILED);
+    lookup->front.queue_table = table;
+    lookup->slot = &table->slots[0];
+    atomic_store(&lookup->slot->max_offset, MESSAGES);
+    atomic_store(&table->log_readable_pos, 3 * LOG_FILE);
+    assert_int_equal(read_log_new(&lookup->front, &lookup->front.read_log), 0);
+}
+
+static void lookup_end(struct lookup *lookup)
+{
+    char command[64];
+    read_log_free(lookup->front.read_log);
+    munmap(lookup->front.queue_table, sizeof *lookup->front.queue_table);
+    snprintf(command, sizeof command, "rm -rf %s", lookup->folder);
+    assert_int_equal(system(command), 0);
+}
+
 static void test_lookup(void **state)
 {
-    char folder[] = "/tmp/front-parts-XXXXXX", command[64], log_folder[64];
-    assert_non_null(mkdtemp(folder));
-    write_queue(folder);
-    snprintf(log_folder, sizeof log_folder, "%s/commitlog", folder);
-    struct front front = {.config = {.store_root = folder,
-                                     .commit_log_dir = log_folder,
-                                     .commit_log_file_size = LOG_FILE,
-                                     .consume_queue_file_size = 6000000,
-                                     .max_message_size = 4194304, .pull_count_max = 32, .pull_bytes_max = 262144},
-                          .now_ms = 1};
-    front.queue_table =
-        mmap(NULL, sizeof *front.queue_table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(front.queue_table != MAP_FAILED);
-    struct queue_slot *slot = &front.queue_table->slots[0];
-    atomic_store(&slot->max_offset, MESSAGES);
-    atomic_store(&front.queue_table->log_readable_pos, 3 * LOG_FILE);
-    assert_int_equal(read_log_new(&front, &front.read_log), 0);
-
-    struct pull_found found = look(&front, 0, "*", 32);
+    struct lookup lookup;
+    struct front *front = &lookup.front;
+    lookup_begin(&lookup);
+    struct pull_found found = look(front, 0, "*", 32);
     assert_int_equal(found.code, RESPONSE_SUCCESS);
     assert_int_equal(found.count, 32);
     assert_int_equal(found.range_count, 1); /* neighbours are one piece */
     assert_int_equal(found.size, 32 * RECORD);
     assert_int_equal(found.next_offset, 32);
-    assert_int_equal(look(&front, 0, "*", 7).next_offset, 7);
-    assert_int_equal(look(&front, 0, "*", 1000).count, 32);
-    found = look(&front, 640, "*", 32); /* over the end of a log file */
+    assert_int_equal(look(front, 0, "*", 7).next_offset, 7);
+    assert_int_equal(look(front, 0, "*", 1000).count, 32);
+    found = look(front, 640, "*", 32); /* over the end of a log file */
     assert_int_equal(found.count, 32);
     assert_int_equal(found.range_count, 2);
-    found = look(&front, 495, "*", 10); /* what is no record is passed over */
+    found = look(front, 495, "*", 10); /* what is no record is passed over */
     assert_int_equal(found.count, 10);
     assert_int_equal(found.next_offset, 506);
-    found = look(&front, 0, "B", 32); /* at most 800 entries are looked at */
+    found = look(front, 0, "B", 32); /* at most 800 entries are looked at */
     assert_int_equal(found.count, 8);
     assert_int_equal(found.next_offset, 800);
-    found = look(&front, 10, "C", 32);
+    found = look(front, 10, "C", 32);
     assert_int_equal(found.code, RESPONSE_PULL_RETRY_IMMEDIATELY);
     assert_int_equal(found.next_offset, 810);
-    assert_int_equal(look(&front, 300, "C", 32).next_offset, MESSAGES);
-    assert_int_equal(look(&front, MESSAGES, "*", 32).code, RESPONSE_PULL_NOT_FOUND);
-    assert_int_equal(look(&front, MESSAGES + 1, "*", 32).code, RESPONSE_PULL_OFFSET_MOVED);
+    assert_int_equal(look(front, 300, "C", 32).next_offset, MESSAGES);
+    assert_int_equal(look(front, MESSAGES, "*", 32).code, RESPONSE_PULL_NOT_FOUND);
+    assert_int_equal(look(front, MESSAGES + 1, "*", 32).code, RESPONSE_PULL_OFFSET_MOVED);
 
-    atomic_store(&front.queue_table->log_readable_pos, 10 * RECORD); /* never past the watermark */
-    found = look(&front, 5, "*", 32);
+    atomic_store(&front->queue_table->log_readable_pos, 10 * RECORD); /* never past the watermark */
+    found = look(front, 5, "*", 32);
     assert_int_equal(found.count, 5);
     assert_int_equal(found.next_offset, 10);
-    atomic_store(&front.queue_table->log_readable_pos, 3 * LOG_FILE);
-    atomic_store(&front.queue_table->log_min_pos, LOG_FILE); /* the first file is gone */
-    found = look(&front, 650, "*", 8);
+    atomic_store(&front->queue_table->log_readable_pos, 3 * LOG_FILE);
+    atomic_store(&front->queue_table->log_min_pos, LOG_FILE); /* the first file is gone */
+    found = look(front, 650, "*", 8);
     assert_int_equal(found.code, RESPONSE_SUCCESS);
     assert_true(found.next_offset > 658);
-    atomic_store(&slot->min_offset, 700);
-    found = look(&front, 0, "*", 32);
+    atomic_store(&lookup.slot->min_offset, 700);
+    found = look(front, 0, "*", 32);
     assert_int_equal(found.code, RESPONSE_PULL_OFFSET_MOVED);
     assert_int_equal(found.next_offset, 700);
+    lookup_end(&lookup);
+}
 
-    /* A page that cannot be read is an answer: the file was cut under its map. */
-    char path[128];
-    uint8_t byte;
+static void test_lookup_ahead(void **state)
+{
+    struct lookup lookup;
+    struct front *front = &lookup.front;
+    lookup_begin(&lookup);
+    /* What was read ahead ends where the queue did; it is not the queue's end for good. */
+    atomic_store(&lookup.slot->max_offset, 205);
+    assert_int_equal(look(front, 200, "*", 32).next_offset, 205);
+    assert_int_equal(look(front, 204, "*", 32).count, 1);
+    atomic_store(&lookup.slot->max_offset, MESSAGES);
+    struct pull_found found = look(front, 190, "*", 32);
+    assert_int_equal(found.count, 32);
+    assert_int_equal(found.next_offset, 222);
+    found = look(front, 398, "*", 32);
+    assert_int_equal(found.next_offset, 430);
+    lookup_end(&lookup);
+}
+
+static void test_lookup_cold(void **state)
+{
+    struct lookup lookup;
+    struct front *front = &lookup.front;
     struct log_file *file;
     const uint8_t *data;
     struct cold_range cold;
+    char path[128];
+    lookup_begin(&lookup);
+    /* A page that nobody has touched is cold until it was written. */
+    struct queue_entry hole = {LOG_FILE + 49152, RECORD, 0};
+    uint8_t record[RECORD] = {0};
+    be32_store(record, RECORD);
+    be32_store(record + 4, 0xDAA320A7u);
+    assert_int_equal(read_log_record(front->read_log, &hole, false, &file, &data, &cold), -EAGAIN);
+    assert_true(cold.fd >= 0);
+    assert_int_equal(cold.offset, 49152);
+    snprintf(path, sizeof path, "%s/commitlog/%020d", lookup.folder, LOG_FILE);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pwrite(fd, record, RECORD, 49152), RECORD);
+    close(fd);
+    close(cold.fd);
+    assert_int_equal(read_log_record(front->read_log, &hole, false, &file, &data, &cold), 0);
+    assert_memory_equal(data, record, RECORD);
+    lookup_end(&lookup);
+}
+
+static void test_lookup_unreadable(void **state)
+{
+    struct lookup lookup;
+    struct front *front = &lookup.front;
+    char path[128];
+    lookup_begin(&lookup);
+    /* A queue file that cannot be read is an error, one that is not there is passed over. */
+    atomic_store(&lookup.slot->max_offset, 700000);
+    struct pull_found found = look(front, 300000, "*", 32);
+    assert_int_equal(found.code, RESPONSE_PULL_RETRY_IMMEDIATELY);
+    assert_int_equal(found.next_offset, 600000);
+    snprintf(path, sizeof path, "%s/consumequeue/T/0/%020d", lookup.folder, 6000000);
+    assert_int_equal(mkdir(path, 0700), 0); /* opens, and every read is EISDIR */
+    found = look(front, 300000, "*", 32);
+    assert_int_equal(found.code, RESPONSE_SYSTEM_ERROR);
+    assert_int_equal(found.next_offset, 300000);
+    lookup_end(&lookup);
+}
+
+static void test_lookup_cut(void **state)
+{
+    struct lookup lookup;
+    struct front *front = &lookup.front;
+    struct log_file *file;
+    const uint8_t *data;
+    struct cold_range cold;
+    char path[128];
+    lookup_begin(&lookup);
+    /* A page that cannot be read is an answer: the file was cut under its map. */
+    uint8_t byte;
     struct queue_entry entry = {2 * LOG_FILE, RECORD, 0};
-    atomic_store(&front.queue_table->log_readable_pos, 4 * LOG_FILE);
-    snprintf(path, sizeof path, "%s/commitlog/%020d", folder, LOG_FILE);
+    atomic_store(&front->queue_table->log_readable_pos, 4 * LOG_FILE);
+    snprintf(path, sizeof path, "%s/commitlog/%020d", lookup.folder, LOG_FILE);
     entry.pos = LOG_FILE;
-    assert_int_equal(read_log_record(front.read_log, &entry, true, &file, &data, &cold), 0);
+    assert_int_equal(read_log_record(front->read_log, &entry, true, &file, &data, &cold), 0);
     assert_int_equal(truncate(path, 0), 0);
 #ifndef __SANITIZE_THREAD__ /* its memcpy does not pass SIGBUS on to the program's handler */
     assert_false(read_log_copy(&byte, data, 1));
-    assert_int_equal(read_log_record(front.read_log, &entry, true, &file, &data, &cold), -EIO);
+    assert_int_equal(read_log_record(front->read_log, &entry, true, &file, &data, &cold), -EIO);
 #else
     (void)byte;
 #endif
-
-    read_log_free(front.read_log);
-    munmap(front.queue_table, sizeof *front.queue_table);
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    assert_int_equal(system(command), 0);
+    lookup_end(&lookup);
 }
 
 int main(void)
@@ -327,6 +419,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers),   cmocka_unit_test(test_pending),     cmocka_unit_test(test_filter),
         cmocka_unit_test(test_heartbeat), cmocka_unit_test(test_send_header), cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_lookup_ahead), cmocka_unit_test(test_lookup_cold), cmocka_unit_test(test_lookup_unreadable),
+        cmocka_unit_test(test_lookup_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
