@@ -181,15 +181,25 @@ class _Lone:
                    java.build(PROJECT), main, "-c", str(file)]
         self._jvm = _Jvm(role, "", command, port, self.dir / "log" / f"{role}.txt")
         try:
-            wait_for(lambda: "boot success" in self._jvm.log.read_text(), timeout_s, f"Apache's {role}", 0.1)
+            self._wait_booted(timeout_s)
         except BaseException:
             print(self._jvm.log.read_text())
             self.stop()
             raise
 
+    def _wait_booted(self, timeout_s: float):
+        boots = self._jvm.restarts + 1
+        wait_for(lambda: self._jvm.log.read_text().count("boot success") == boots, timeout_s,
+                 f"boot {boots} of Apache's {self._jvm.role}", 0.1)
+
     def kill(self):
         self._jvm.process.kill()
         self._jvm.process.wait(timeout=60)
+
+    def start_again(self, timeout_s: float = 60):
+        """After `kill`, at the same address."""
+        self._jvm.start()
+        self._wait_booted(timeout_s)
 
     def stop(self):
         self.kill()
@@ -219,7 +229,8 @@ class ApacheBroker(_Lone):
         self.name = name
         self._store = tempfile.mkdtemp(prefix="pintle-apache-store-")
         super().__init__("broker", "org.apache.rocketmq.broker.BrokerStartup", _BROKER_FLAGS, port,
-                         {**_broker_conf(name, port, Path(self._store)), "namesrvAddr": namesrv}, timeout_s)
+                         {**_broker_conf(name, port, Path(self._store)), "namesrvAddr": namesrv,
+                          "registerNameServerPeriod": 10000}, timeout_s)
 
     def stop(self):
         super().stop()
