@@ -1,5 +1,5 @@
-/* One row per key. Only switches can be changed over the wire (requests 318); whatever is a path, or says who may
- * change things, never. Changes go to the file configStorePath before they count, and only they: the rest stays with
+/* One row per key. Switches and numbers can be changed over the wire (requests 318); whatever is a path, or says who may
+ * change things, never. Keys that Apache 5.3.3 knows and nothing looks at here are kept and shown. Changes go to the file configStorePath before they count, and only they: the rest stays with
  * the supervisor's cluster file. Runs in the name server. */
 #include "config.h"
 
@@ -15,28 +15,51 @@
 #include "json/json_body.h"
 #include "state_file.h"
 
-enum kind { FIXED, FORBIDDEN, SWITCH };
+enum kind { FIXED, FORBIDDEN, SWITCH, NUMBER, UNUSED };
+
+/* clang-format off */
+#define UNUSED_ROW(name) {name, UNUSED, NULL, 0, 0}
+#define OFF_ROW(name)    {name, UNUSED, "false", 0, 0} /* shown, since operators look for it */
 
 static const struct {
     const char *name;
     enum kind kind;
     const char *default_value;
-} rows[CONFIG_COUNT] = {
-    [CONFIG_NAME] = {"pintle.name", FIXED, NULL},
-    [CONFIG_LISTEN] = {"listen", FIXED, NULL},
-    [CONFIG_LISTEN_PORT] = {"listenPort", FIXED, NULL},
-    [CONFIG_ADMIN_FROM] = {"adminFrom", FORBIDDEN, "loopback"},
-    [CONFIG_ROOT] = {"storePathRootDir", FORBIDDEN, NULL},
-    [CONFIG_KV_PATH] = {"kvConfigPath", FORBIDDEN, NULL},
-    [CONFIG_STORE_PATH] = {"configStorePath", FORBIDDEN, NULL},
-    [CONFIG_BLACK_LIST] = {"configBlackList", FORBIDDEN, "configBlackList;configStorePath;kvConfigPath"},
-    [CONFIG_ORDER_MESSAGE] = {"orderMessageEnable", SWITCH, "false"},
-    [CONFIG_RETURN_ORDER] = {"returnOrderTopicConfigToBroker", SWITCH, "true"},
-    [CONFIG_ALL_TOPIC_LIST] = {"enableAllTopicList", SWITCH, "true"},
-    [CONFIG_TOPIC_LIST] = {"enableTopicList", SWITCH, "true"},
-    [CONFIG_ACTING_MASTER] = {"supportActingMaster", SWITCH, "false"},
-    [CONFIG_DELETE_TOPIC] = {"deleteTopicWithBrokerRegistration", SWITCH, "false"},
+    int64_t min, max;
+} rows[] = {
+    [CONFIG_NAME] = {"pintle.name", FIXED, NULL, 0, 0},
+    [CONFIG_LISTEN] = {"listen", FIXED, NULL, 0, 0},
+    [CONFIG_LISTEN_PORT] = {"listenPort", FIXED, NULL, 0, 0},
+    [CONFIG_ADMIN_FROM] = {"adminFrom", FORBIDDEN, "loopback", 0, 0},
+    [CONFIG_ROOT] = {"storePathRootDir", FORBIDDEN, NULL, 0, 0},
+    [CONFIG_KV_PATH] = {"kvConfigPath", FORBIDDEN, NULL, 0, 0},
+    [CONFIG_STORE_PATH] = {"configStorePath", FORBIDDEN, NULL, 0, 0},
+    [CONFIG_BLACK_LIST] = {"configBlackList", FORBIDDEN, "configBlackList;configStorePath;kvConfigPath", 0, 0},
+    [CONFIG_ORDER_MESSAGE] = {"orderMessageEnable", SWITCH, "false", 0, 0},
+    [CONFIG_RETURN_ORDER] = {"returnOrderTopicConfigToBroker", SWITCH, "true", 0, 0},
+    [CONFIG_ALL_TOPIC_LIST] = {"enableAllTopicList", SWITCH, "true", 0, 0},
+    [CONFIG_TOPIC_LIST] = {"enableTopicList", SWITCH, "true", 0, 0},
+    [CONFIG_ACTING_MASTER] = {"supportActingMaster", SWITCH, "false", 0, 0},
+    [CONFIG_DELETE_TOPIC] = {"deleteTopicWithBrokerRegistration", SWITCH, "false", 0, 0},
+    [CONFIG_NEED_WAIT] = {"needWaitForService", SWITCH, "false", 0, 0},
+    [CONFIG_WAIT_SECONDS] = {"waitSecondsForService", NUMBER, "45", 0, 86400},
+    [CONFIG_SCAN_INTERVAL] = {"scanNotActiveBrokerInterval", NUMBER, "5000", 1, 3600000},
+    [CONFIG_UNUSED_FIRST] =
+    UNUSED_ROW("productEnvName"), OFF_ROW("clusterTest"), UNUSED_ROW("clientRequestThreadPoolNums"),
+    UNUSED_ROW("defaultThreadPoolNums"), UNUSED_ROW("clientRequestThreadPoolQueueCapacity"),
+    UNUSED_ROW("defaultThreadPoolQueueCapacity"), UNUSED_ROW("unRegisterBrokerQueueCapacity"),
+    OFF_ROW("notifyMinBrokerIdChanged"), OFF_ROW("enableControllerInNamesrv"), UNUSED_ROW("serverWorkerThreads"),
+    UNUSED_ROW("serverCallbackExecutorThreads"), UNUSED_ROW("serverSelectorThreads"),
+    UNUSED_ROW("serverOnewaySemaphoreValue"), UNUSED_ROW("serverAsyncSemaphoreValue"),
+    UNUSED_ROW("serverChannelMaxIdleTimeSeconds"), UNUSED_ROW("serverSocketSndBufSize"),
+    UNUSED_ROW("serverSocketRcvBufSize"), UNUSED_ROW("writeBufferHighWaterMark"),
+    UNUSED_ROW("writeBufferLowWaterMark"), UNUSED_ROW("serverSocketBacklog"),
+    UNUSED_ROW("serverNettyWorkerGroupEnable"), UNUSED_ROW("serverPooledByteBufAllocatorEnable"),
+    UNUSED_ROW("enableShutdownGracefully"), UNUSED_ROW("shutdownWaitTimeSeconds"),
+    UNUSED_ROW("useEpollNativeSelector"),
 };
+/* clang-format on */
+_Static_assert(sizeof rows / sizeof *rows == CONFIG_COUNT, "a row for each key");
 
 const char *config_key_name(enum config_key key)
 {
@@ -51,12 +74,53 @@ static int set(struct config *config, enum config_key key, const char *value)
     free(config->values[key]);
     config->values[key] = copy;
     config->flags[key] = strcasecmp(value, "true") == 0;
+    config->numbers[key] = rows[key].kind == NUMBER ? strtoll(value, NULL, 10) : 0;
     return 0;
 }
 
 static bool is_switch_value(const char *value)
 {
     return strcasecmp(value, "true") == 0 || strcasecmp(value, "false") == 0;
+}
+
+/* Unused ones go into a file and an answer of lines, so they must be plain. */
+static bool is_plain(const char *value)
+{
+    size_t size = strlen(value);
+    for (size_t i = 0; i < size; i++)
+        if ((unsigned char)value[i] < ' ' || value[i] == '\\')
+            return false;
+    return size <= 256;
+}
+
+static bool is_good_number(enum config_key key, const char *value)
+{
+    char *end;
+    errno = 0;
+    long long number = strtoll(value, &end, 10);
+    return errno == 0 && end != value && *end == 0 && number >= rows[key].min && number <= rows[key].max;
+}
+
+/* Whether this key can have this value at run time; of others there is nothing to say. */
+static bool is_good(enum config_key key, const char *value)
+{
+    switch (rows[key].kind) {
+    case SWITCH:
+        return is_switch_value(value);
+    case NUMBER:
+        return is_good_number(key, value);
+    case UNUSED:
+        return is_plain(value);
+    case FIXED:
+    case FORBIDDEN:
+        return true;
+    }
+    return false;
+}
+
+static bool is_changeable(enum config_key key)
+{
+    return rows[key].kind != FIXED && rows[key].kind != FORBIDDEN;
 }
 
 static int set_default_path(struct config *config, enum config_key key, const char *name)
@@ -76,7 +140,7 @@ static int take_text(struct config *config, struct conf *conf)
         const char *value = conf_get(conf, "", rows[key].name);
         if (!value)
             value = rows[key].default_value;
-        if (value && rows[key].kind == SWITCH && !is_switch_value(value))
+        if (value && !is_good(key, value))
             return -EINVAL;
         r = value ? set(config, key, value) : 0;
     }
@@ -104,8 +168,8 @@ static int take_file(struct config *config)
         return 0;
     }
     for (enum config_key key = 0; key < CONFIG_COUNT && r == 0; key++) {
-        const char *value = rows[key].kind == SWITCH ? conf_get(conf, "", rows[key].name) : NULL;
-        if (!value || !is_switch_value(value))
+        const char *value = is_changeable(key) ? conf_get(conf, "", rows[key].name) : NULL;
+        if (!value || !is_good(key, value))
             continue;
         config->changed[key] = true;
         r = set(config, key, value);
@@ -152,6 +216,17 @@ static bool is_listed(const char *list, const char *name)
     return false;
 }
 
+static void say_expected(enum config_key key, char *ret_text, size_t size)
+{
+    if (rows[key].kind == SWITCH)
+        snprintf(ret_text, size, "%s is true or false", rows[key].name);
+    else if (rows[key].kind == NUMBER)
+        snprintf(ret_text, size, "%s is a number from %lld to %lld", rows[key].name, (long long)rows[key].min,
+                 (long long)rows[key].max);
+    else
+        snprintf(ret_text, size, "%s is at most 256 plain characters", rows[key].name);
+}
+
 static int check(const struct config *config, const struct conf_entry *entry, char *ret_reason, size_t size)
 {
     const char *names[CONFIG_COUNT + 1] = {NULL};
@@ -166,13 +241,16 @@ static int check(const struct config *config, const struct conf_entry *entry, ch
         snprintf(ret_reason, size, "%s is said in the cluster file and wants a restart", entry->key);
         return -EINVAL;
     }
-    if (key >= 0 && is_switch_value(entry->value))
+    if (key >= 0 && is_good((enum config_key)key, entry->value))
         return 0;
+    if (key >= 0) {
+        say_expected((enum config_key)key, ret_reason, size);
+        return -EINVAL;
+    }
     for (enum config_key i = 0; i < CONFIG_COUNT; i++)
         names[i] = rows[i].name;
-    const char *nearest = key < 0 ? conf_nearest(entry->key, names) : NULL;
-    snprintf(ret_reason, size, "%s %s%s%s", entry->key,
-             key >= 0 ? "is true or false" : "is not a key of this name server", nearest ? "; did you mean " : "",
+    const char *nearest = conf_nearest(entry->key, names);
+    snprintf(ret_reason, size, "%s is not a key of this name server%s%s", entry->key, nearest ? "; did you mean " : "",
              nearest ? nearest : "");
     return -EINVAL;
 }
@@ -218,7 +296,8 @@ static int change(struct config *config, struct conf *conf, char *ret_reason, si
             r = set(config, key, next[key]);
             if (r < 0)
                 return r;
-            log_info("%s is %s now", rows[key].name, next[key]);
+            log_info("%s is %s now%s", rows[key].name, next[key],
+                     rows[key].kind == UNUSED ? ", which changes nothing here" : "");
         }
     return 0;
 }

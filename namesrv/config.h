@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/address_list.h"
 #include "base/bytes.h"
@@ -22,12 +23,17 @@ enum config_key {
     CONFIG_TOPIC_LIST,
     CONFIG_ACTING_MASTER,
     CONFIG_DELETE_TOPIC,
-    CONFIG_COUNT,
+    CONFIG_NEED_WAIT,
+    CONFIG_WAIT_SECONDS,
+    CONFIG_SCAN_INTERVAL,
+    CONFIG_UNUSED_FIRST, /* and on: Apache's, kept and shown */
+    CONFIG_COUNT = CONFIG_UNUSED_FIRST + 25,
 };
 
 struct config {
     char *values[CONFIG_COUNT]; /* NULL: none */
     bool flags[CONFIG_COUNT];   /* of the keys that are true or false */
+    int64_t numbers[CONFIG_COUNT];
     bool changed[CONFIG_COUNT]; /* over the wire, now or before a restart: these are in the file */
     struct address_list admin_from;
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "bus_in.h"
 #include "contract.h"
 #include "expiry.h"
@@ -42,6 +43,7 @@ static int load_config(struct namesrv *namesrv, int fd, char **ret_error)
     void *text = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
     if (text == MAP_FAILED)
         return -errno;
+    namesrv->started_ms = clock_monotonic_ms();
     int r = config_load(&namesrv->config, text ? text : "", (size_t)st.st_size, ret_error);
     if (text)
         munmap(text, (size_t)st.st_size);

@@ -18,6 +18,7 @@ struct namesrv {
     sd_event *event;
     struct board *board;
 
+    int64_t started_ms; /* monotonic */
     struct config config;
     struct kv_config kv;
     int listen_fd;         /* until the listener has it */

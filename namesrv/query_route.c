@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "fault/fault.h"
 
 enum {
@@ -116,6 +117,13 @@ static void add_queues_of(struct text *text, const struct query *query, const st
     }
 }
 
+/* After a start not every broker has registered yet: an operator may want clients to ask another name server meanwhile. */
+static bool is_waiting(const struct namesrv *namesrv)
+{
+    return namesrv->config.flags[CONFIG_NEED_WAIT] &&
+           clock_monotonic_ms() - namesrv->started_ms < namesrv->config.numbers[CONFIG_WAIT_SECONDS] * 1000;
+}
+
 void query_route_topic(struct query *query)
 {
     bool standard;
@@ -125,6 +133,11 @@ void query_route_topic(struct query *query)
     const struct bytes *name = answer_need(query, "topic");
     if (!name)
         return;
+    if (is_waiting(query->namesrv)) {
+        answer_refuse(query, RESPONSE_SYSTEM_ERROR, "name server not ready: needWaitForService, for %lld s",
+                      (long long)query->namesrv->config.numbers[CONFIG_WAIT_SECONDS]);
+        return;
+    }
     const struct route_topic *topic = route_table_topic(query->namesrv->routes, *name);
     if (!topic) {
         answer_refuse(query, RESPONSE_TOPIC_NOT_EXIST, "no broker of this name server has the topic: %.*s",

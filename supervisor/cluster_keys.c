@@ -36,6 +36,11 @@ const struct key keys_namesrv[] = {
                  "Show the first slave of a broker without master as a read-only master."),
     KEY_ROW_BOOL("deleteTopicWithBrokerRegistration", 0, "false",
                  "A topic that a broker no longer registers leaves its route."),
+    KEY_ROW_BOOL("needWaitForService", 0, "false", "Answer no route before waitSecondsForService have passed."),
+    KEY_ROW_NUMBER("waitSecondsForService", 0, 0, 86400, "45", "s",
+                   "How long after its start a name server waits for brokers to register."),
+    KEY_ROW_NUMBER("scanNotActiveBrokerInterval", 0, 1, 3600000, "5000", "ms",
+                   "Rhythm of looking for brokers that are silent for too long; never more than once per second."),
     KEYS_END,
 };
 

@@ -340,6 +340,15 @@ def test_own_configuration(both):
         assert set(value(key).values()) == {"false"}, key
     for key in ("returnOrderTopicConfigToBroker", "enableAllTopicList", "enableTopicList"):
         assert set(value(key).values()) == {"true"}, key
+    for key in ("needWaitForService", "waitSecondsForService", "scanNotActiveBrokerInterval", "configBlackList",
+                "clusterTest", "enableControllerInNamesrv", "notifyMinBrokerIdChanged"):
+        assert len(set(value(key).values())) == 1, key
+    # Apache's own, of which nothing here depends: kept and shown.
+    assert both.ask(SET_OWN, body=b"clientRequestThreadPoolNums=9\nproductEnvName=far") == (OK, {}, None)
+    assert set(value("clientRequestThreadPoolNums").values()) == {"9"}
+    assert set(value("productEnvName").values()) == {"far"}
+    for bad in (b"waitSecondsForService=-1", b"waitSecondsForService=soon", b"needWaitForService=1"):
+        assert both.connections["pintle"].ask(SET_OWN, body=bad).code == ERROR, bad
     for key in ("configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"):
         assert both.ask(SET_OWN, body=f"{key}=/tmp/x".encode())[0] == NO_PERMISSION, key
     both.ask(SET_OWN, body=b"enableTopicList=false\nenableAllTopicList=false")
@@ -354,6 +363,19 @@ def test_own_configuration(both):
     assert answers["apache"].code == OK
     assert answers["pintle"].code == ERROR and "orderMessageEnable" in answers["pintle"].remark
     assert both.connections["pintle"].ask(SET_OWN, body=b"adminFrom=any").code == NO_PERMISSION
+
+
+def test_waiting_for_service(both):
+    """While brokers may still be missing there is no route; everything else is answered."""
+    register(both, broker("wait"), [topic("wait-1"), topic("wait-2")])
+    both.ask(SET_OWN, body=b"needWaitForService=true\nwaitSecondsForService=86400")
+    assert both.route("wait-1")[0] == ERROR
+    assert both.route("no-such-topic")[0] == ERROR
+    assert both.ask(OF_CLUSTER, {"cluster": "C-wait"})[2] == {"topicList": ["wait-1", "wait-2"]}
+    both.ask(SET_OWN, body=b"waitSecondsForService=0")
+    assert both.route("wait-1")[0] == OK
+    both.ask(SET_OWN, body=b"needWaitForService=false\nwaitSecondsForService=45")
+    assert both.route("wait-1")[0] == OK
 
 
 def test_whole_tables(both):
@@ -410,7 +432,8 @@ def test_strangers(both):
 
 
 def test_unknown(both):
-    for code in (0, 10, 34, 902, 4711):
+    # 905 goes to brokers; 1001 and on are a controller's, which neither is.
+    for code in (0, 10, 34, 902, 905, *range(1001, 1018), 4711):
         assert both.ask(code)[0] == UNSUPPORTED, code
 
 
