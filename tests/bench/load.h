@@ -14,7 +14,7 @@ enum {
     LOAD_CODES_MAX = 16,
     LOAD_QUEUES_MAX = 8, /* one digit in the header, and what TBW102 lets a client create */
     LOAD_OUTSTANDING_MAX = 1024,
-    LOAD_CONNECTIONS_MAX = 1024,
+    LOAD_CONNECTIONS_MAX = 20000,
 };
 
 struct options {
@@ -24,6 +24,7 @@ struct options {
     unsigned connection_count, outstanding, queue_count, pull_batch;
     size_t body_size;
     uint64_t message_count; /* 0: until the time is over */
+    unsigned many;          /* routes: of how many topics */
     double seconds;
     int pin_cpu; /* -1: wherever the kernel likes */
     int timeout_ms;
@@ -86,8 +87,10 @@ struct mode {
     void (*answer)(struct load *load, struct connection *connection, struct slot *slot, const struct frame *frame);
 };
 
-extern const struct mode mode_send, mode_pull;
+extern const struct mode mode_send, mode_pull, mode_topics, mode_groups, mode_routes;
 int mode_first_ack(const struct options *options);
+int mode_new_route(const struct options *options);
+int mode_idle(const struct options *options, bool consumers);
 
 /* The first opaque is ten digits long and so is the last: a template's header keeps its length. */
 #define OPAQUE_BASE 1000000000u
@@ -100,3 +103,15 @@ void put_digits(char *out, unsigned digit_count, uint64_t value);
 
 /* Send headers are needed by two modes: the load and the first acknowledged message. */
 size_t send_header_format(char *out, size_t out_size, const struct options *options, unsigned opaque);
+
+/* A consumer's requests, for the load and for consumers that only wait. */
+enum { PULL_HEADER_MAX = 768, PULL_FLAG_SUSPEND = 2, PULL_FLAG_SUBSCRIPTION = 4 };
+struct pull_place {
+    uint32_t queue_id;
+    int64_t queue_offset;
+    int sys_flag, suspend_ms;
+    unsigned opaque;
+};
+size_t pull_header_format(char *out, size_t out_size, const struct options *options, const struct pull_place *place);
+int pull_heartbeat(const struct options *options, struct connection *connection);
+int pull_query_offset(const struct options *options, unsigned broker, int code, unsigned queue_id, int64_t *ret_offset);

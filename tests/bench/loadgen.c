@@ -6,7 +6,10 @@
  *   loadgen send      (--namesrv H:P | --broker H:P [--broker H:P ...]) --topic T (--seconds S | --count N)
  *                     [--connections 8] [--outstanding 16] [--body 1024] [--queues 4] [--pin CPU]
  *   loadgen pull      the same; --batch 32
+ *   loadgen topics|groups|routes, with --many N for routes: see mode_admin.c
  *   loadgen first-ack --namesrv H:P --topic T [--timeout-ms 60000]
+ *   loadgen new-route --namesrv H:P --topic T --count N
+ *   loadgen idle|idle-consumers --connections N: holds them until its standard input ends
  *
  * The load ends when its time or count is over; what is outstanding then is waited for (--timeout-ms) and belongs to
  * the result. Fatal: a connection that breaks, a frame that is none; a benchmark has nothing to say about those.
@@ -330,7 +333,10 @@ static _Noreturn void usage(const char *why)
             "[--connections N]\n"
             "               [--outstanding N] [--body BYTES] [--queues 1-8] [--batch N] [--group G] [--pin CPU]\n"
             "               [--timeout-ms N]\n"
-            "       loadgen first-ack --namesrv H:P --topic T [--timeout-ms N]\n",
+            "       loadgen topics|groups|routes ... --count N [--many N]\n"
+            "       loadgen first-ack --namesrv H:P --topic T [--timeout-ms N]\n"
+            "       loadgen new-route --namesrv H:P --topic T --count N\n"
+            "       loadgen idle|idle-consumers --namesrv H:P --topic T --connections N\n",
             why);
     exit(EXIT_USAGE);
 }
@@ -382,6 +388,9 @@ static void take_option(struct options *o, int which, const char *name, const ch
     case 'N':
         o->message_count = number(text, 1, 1ul << 40, name);
         break;
+    case 'M':
+        o->many = (unsigned)number(text, 1, 1000000, name);
+        break;
     case 's':
         o->seconds = (double)number(text, 1, 86400, name);
         break;
@@ -405,7 +414,8 @@ static struct options parse_options(int argc, char **argv)
         {"queues", 1, 0, 'q'},     {"outstanding", 1, 0, 'o'},
         {"batch", 1, 0, 'm'},      {"seconds", 1, 0, 's'},
         {"count", 1, 0, 'N'},      {"pin", 1, 0, 'p'},
-        {"timeout-ms", 1, 0, 'T'}, {0},
+        {"timeout-ms", 1, 0, 'T'}, {"many", 1, 0, 'M'},
+        {0},
     };
     struct options o = {
         .group = "bench_group",
@@ -413,6 +423,7 @@ static struct options parse_options(int argc, char **argv)
         .outstanding = 16,
         .queue_count = 4,
         .pull_batch = 32,
+        .many = 1,
         .body_size = 1024,
         .pin_cpu = -1,
         .timeout_ms = 10000,
@@ -422,7 +433,7 @@ static struct options parse_options(int argc, char **argv)
     while ((which = getopt_long(argc, argv, "", table, &index)) != -1)
         take_option(&o, which, which == '?' ? "" : table[index].name, optarg);
     if (optind != argc - 1)
-        usage("one mode is wanted: send, pull or first-ack");
+        usage("one mode is wanted");
     o.mode = argv[optind];
     if (!o.topic || !*o.topic || strlen(o.topic) > TOPIC_LEN_MAX || strlen(o.group) > TOPIC_LEN_MAX)
         usage("--topic is missing, or a name is too long");
@@ -440,6 +451,8 @@ static void find_brokers(struct options *o)
         die("no route from %s: %s", o->namesrv, strerror(-r));
     o->broker_count = (unsigned)r;
 }
+
+static const struct mode *const modes[] = {&mode_send, &mode_pull, &mode_topics, &mode_groups, &mode_routes};
 
 int main(int argc, char **argv)
 {
@@ -459,11 +472,18 @@ int main(int argc, char **argv)
     }
     if (o.broker_count == 0 && o.namesrv)
         find_brokers(&o);
-    if (o.broker_count == 0 || (o.seconds == 0 && o.message_count == 0))
-        usage("--broker or --namesrv, and --seconds or --count, are missing");
-    if (strcmp(o.mode, "send") == 0)
-        return mode_load(&o, &mode_send);
-    if (strcmp(o.mode, "pull") == 0)
-        return mode_load(&o, &mode_pull);
-    usage("one mode is wanted: send, pull or first-ack");
+    if (o.broker_count == 0)
+        usage("--broker or --namesrv is missing");
+    if (strcmp(o.mode, "idle") == 0)
+        return mode_idle(&o, false);
+    if (strcmp(o.mode, "idle-consumers") == 0)
+        return mode_idle(&o, true);
+    if (o.seconds == 0 && o.message_count == 0)
+        usage("--seconds or --count is missing");
+    if (strcmp(o.mode, "new-route") == 0 && o.namesrv)
+        return mode_new_route(&o);
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+        if (strcmp(o.mode, modes[i]->name) == 0)
+            return mode_load(&o, modes[i]);
+    usage("there is no such mode");
 }

@@ -22,15 +22,13 @@ enum {
     RECORD_SIZE_MIN = 91,
     SYS_FLAG_BORN_HOST_V6 = 0x10,
     SYS_FLAG_STORE_HOST_V6 = 0x20,
-    PULL_FLAG_SUBSCRIPTION = 4,
-    PULL_HEADER_MAX = 768,
 };
 
-static int blocking_call(struct load *load, unsigned broker, const char *header, const char *body,
+static int blocking_call(const struct options *o, unsigned broker, const char *header, const char *body,
                          struct frame *ret_frame)
 {
     static char buffer[64 * 1024];
-    int fd = remoting_connect(&load->options.broker[broker], load->options.timeout_ms);
+    int fd = remoting_connect(&o->broker[broker], o->timeout_ms);
 
     if (fd < 0)
         return fd;
@@ -44,7 +42,7 @@ static int blocking_call(struct load *load, unsigned broker, const char *header,
     return r;
 }
 
-static int query_offset(struct load *load, unsigned broker, int code, unsigned queue_id, int64_t *ret_offset)
+int pull_query_offset(const struct options *o, unsigned broker, int code, unsigned queue_id, int64_t *ret_offset)
 {
     char header[512];
     struct frame frame;
@@ -52,8 +50,8 @@ static int query_offset(struct load *load, unsigned broker, int code, unsigned q
     snprintf(header, sizeof(header),
              "{\"code\":%d,\"extFields\":{\"queueId\":\"%u\",\"topic\":\"%s\"},\"flag\":0,\"language\":\"OTHER\","
              "\"opaque\":%u,\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}",
-             code, queue_id, load->options.topic, OPAQUE_BASE);
-    int r = blocking_call(load, broker, header, "", &frame);
+             code, queue_id, o->topic, OPAQUE_BASE);
+    int r = blocking_call(o, broker, header, "", &frame);
     if (r < 0)
         return r;
     *ret_offset = frame.offset;
@@ -61,7 +59,7 @@ static int query_offset(struct load *load, unsigned broker, int code, unsigned q
 }
 
 /* The members of a group are connections; so each connection that will pull says who it is, on itself. */
-static int send_heartbeat(struct load *load, struct connection *c)
+int pull_heartbeat(const struct options *o, struct connection *c)
 {
     char body[768], buffer[4096];
     struct frame frame;
@@ -75,7 +73,7 @@ static int send_heartbeat(struct load *load, struct connection *c)
                      "\"codeSet\":[],\"expressionType\":\"TAG\",\"subString\":\"*\",\"subVersion\":1,\"tagsSet\":[],"
                      "\"topic\":\"%s\"}],\"unitMode\":false}],\"heartbeatFingerprint\":0,\"producerDataSet\":[],"
                      "\"withoutSub\":false}",
-                     (int)getpid(), c->index, load->options.group, load->options.topic);
+                     (int)getpid(), c->index, o->group, o->topic);
     if (n < 0 || (size_t)n >= sizeof(body))
         return -E2BIG;
     int r = remoting_call(c->fd, header, body, (size_t)n, buffer, sizeof(buffer), &frame);
@@ -95,9 +93,9 @@ static int prepare(struct load *load)
 
     for (unsigned b = 0; b < o->broker_count; b++)
         for (unsigned q = 0; q < o->queue_count; q++) {
-            r = query_offset(load, b, REMOTING_GET_MIN_OFFSET, q, &min_offset[b][q]);
+            r = pull_query_offset(o, b, REMOTING_GET_MIN_OFFSET, q, &min_offset[b][q]);
             if (r >= 0)
-                r = query_offset(load, b, REMOTING_GET_MAX_OFFSET, q, &max_offset[b][q]);
+                r = pull_query_offset(o, b, REMOTING_GET_MAX_OFFSET, q, &max_offset[b][q]);
             if (r < 0)
                 return r;
             if (max_offset[b][q] <= min_offset[b][q]) {
@@ -112,7 +110,7 @@ static int prepare(struct load *load)
         c->out = malloc(c->out_size);
         if (!c->out)
             abort();
-        r = send_heartbeat(load, c);
+        r = pull_heartbeat(o, c);
         if (r < 0)
             return r;
         for (unsigned s = 0; s < o->outstanding; s++) {
@@ -127,22 +125,33 @@ static int prepare(struct load *load)
     return 0;
 }
 
+size_t pull_header_format(char *out, size_t out_size, const struct options *o, const struct pull_place *place)
+{
+    int n = snprintf(out, out_size,
+                     "{\"code\":11,\"extFields\":{\"commitOffset\":\"0\",\"consumerGroup\":\"%s\",\"expressionType\":"
+                     "\"TAG\",\"maxMsgNums\":\"%u\",\"queueId\":\"%u\",\"queueOffset\":\"%lld\",\"subVersion\":\"1\","
+                     "\"subscription\":\"*\",\"suspendTimeoutMillis\":\"%d\",\"sysFlag\":\"%d\",\"topic\":\"%s\"},"
+                     "\"flag\":0,\"language\":\"OTHER\",\"opaque\":%u,\"serializeTypeCurrentRPC\":\"JSON\","
+                     "\"version\":479}",
+                     o->group, o->pull_batch, place->queue_id, (long long)place->queue_offset, place->suspend_ms,
+                     place->sys_flag, o->topic, place->opaque);
+
+    if (n < 0 || (size_t)n >= out_size - REMOTING_FRAME_FIXED)
+        abort(); /* the options bound the names */
+    return (size_t)n;
+}
+
 static bool request(struct load *load, struct connection *c, unsigned slot_index)
 {
-    const struct options *o = &load->options;
     struct slot *slot = &c->slots[slot_index];
     char header[PULL_HEADER_MAX];
 
-    int n = snprintf(header, sizeof(header),
-                     "{\"code\":11,\"extFields\":{\"commitOffset\":\"0\",\"consumerGroup\":\"%s\",\"expressionType\":"
-                     "\"TAG\",\"maxMsgNums\":\"%u\",\"queueId\":\"%u\",\"queueOffset\":\"%lld\",\"subVersion\":\"1\","
-                     "\"subscription\":\"*\",\"suspendTimeoutMillis\":\"15000\",\"sysFlag\":\"%d\",\"topic\":\"%s\"},"
-                     "\"flag\":0,\"language\":\"OTHER\",\"opaque\":%u,\"serializeTypeCurrentRPC\":\"JSON\","
-                     "\"version\":479}",
-                     o->group, o->pull_batch, slot->queue_id, (long long)slot->queue_offset, PULL_FLAG_SUBSCRIPTION,
-                     o->topic, load_opaque(slot, slot_index));
-    if (n < 0 || (size_t)n >= sizeof(header) - REMOTING_FRAME_FIXED)
-        abort(); /* the options bound the names */
+    pull_header_format(header, sizeof(header), &load->options,
+                       &(struct pull_place){.queue_id = slot->queue_id,
+                                            .queue_offset = slot->queue_offset,
+                                            .sys_flag = PULL_FLAG_SUBSCRIPTION,
+                                            .suspend_ms = 15000,
+                                            .opaque = load_opaque(slot, slot_index)});
     c->out_len += remoting_put_header(c->out + c->out_len, c->out_size - c->out_len, header, 0);
     return true;
 }

@@ -24,6 +24,7 @@ ROCKETMQ_OPENS = [
 BROKER_JVM = "-server -Xms2g -Xmx2g -XX:+UseG1GC -XX:G1HeapRegionSize=16m -XX:G1ReservePercent=25 " \
     "-XX:InitiatingHeapOccupancyPercent=30 -XX:SoftRefLRUPolicyMSPerMB=0 -XX:-OmitStackTraceInFastThrow"
 NAMESRV_JVM = "-server -Xms256m -Xmx256m"
+REGISTER_OFTEN_MS = 10000  # the least that Apache takes
 
 
 class Failed(Exception):
@@ -89,8 +90,9 @@ class Apache:
     """One name server and one broker, each a JVM, both started at once."""
     name = "apache"
 
-    def __init__(self, class_path, folder, ports):
+    def __init__(self, class_path, folder, ports, recorder=None):
         self.class_path, self.folder, self.ports, self.processes = class_path, folder, ports, []
+        self.recorder = recorder
 
     def prepare(self):
         os.makedirs(f"{self.folder}/home")
@@ -102,7 +104,8 @@ class Apache:
             f.write(f"listenPort={self.namesrv_port}\n")
         with open(f"{self.folder}/broker.conf", "w", encoding="ascii") as f:
             f.write("brokerClusterName=Bench\nbrokerName=bench-a\nbrokerId=0\nbrokerIP1=127.0.0.1\n"
-                    f"namesrvAddr={self.namesrv}\nlistenPort={broker_port}\nhaListenPort={broker_port + 1}\n"
+                    f"namesrvAddr={self.namesrv}{';' + self.recorder if self.recorder else ''}\n"
+                    f"registerNameServerPeriod={REGISTER_OFTEN_MS if self.recorder else 30000}\nlistenPort={broker_port}\nhaListenPort={broker_port + 1}\n"
                     f"storePathRootDir={self.folder}/store\nstorePathCommitLog={self.folder}/store/commitlog\n"
                     "flushDiskType=ASYNC_FLUSH\n")
 
@@ -133,6 +136,10 @@ class Apache:
                 raise Failed(f"an Apache process ended with {process.returncode}: {self._last_words()}")
         return {process.pid for process in self.processes}
 
+    def roles(self):
+        self.pids()
+        return {process.pid: role for process, role in zip(self.processes, ("namesrv", "broker"))}
+
     def stop(self):
         for process in reversed(self.processes):
             end(process, signal.SIGKILL)  # its folder goes at once; nobody needs it flushed
@@ -140,12 +147,12 @@ class Apache:
 
 
 class Pintle:
-    """A supervised cluster of the given preset, as `pintle up` makes it."""
+    """A supervised cluster of the given preset, as `pintle up` makes it; or one master with several fronts."""
     name = "pintle"
 
-    def __init__(self, program, folder, ports, preset):
+    def __init__(self, program, folder, ports, preset, fronts=1, recorder=None):
         self.program, self.folder, self.ports, self.preset = program, folder, ports, preset
-        self.up = None
+        self.fronts, self.recorder, self.up = fronts, recorder, None
 
     def prepare(self):
         os.makedirs(self.folder)
@@ -155,11 +162,20 @@ class Pintle:
         self.namesrv = f"127.0.0.1:{namesrv_port}"
         self.target = ["--namesrv", self.namesrv]
         self.log = open(f"{self.folder}.log", "w+", encoding="utf-8")
+        self.what = ["--preset", self.preset, "--namesrv-port", str(namesrv_port), "--base-port",
+                     str(self.broker_port)]
+        if self.fronts > 1:
+            self.what = ["--file", f"{self.folder}/cluster.conf"]
+            with open(f"{self.folder}/cluster.conf", "w", encoding="ascii") as f:
+                f.write(f"[namesrv ns0]\nport={namesrv_port}\n"
+                        f"[broker broker-a]\nport={self.broker_port}\nfronts={self.fronts}\n")
+        if self.recorder:
+            self.what += ["--set", f"namesrvAddr={self.recorder}", "--set",
+                          f"registerNameServerPeriod={REGISTER_OFTEN_MS}"]
 
     def start(self):
         self.up = subprocess.Popen(
-            [self.program, "up", "--preset", self.preset, "--dir", self.folder, "--namesrv-port",
-             str(self.namesrv_port), "--base-port", str(self.broker_port), "--detach"],
+            [self.program, "up", "--dir", self.folder, *self.what, "--detach"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def started(self):
@@ -172,6 +188,9 @@ class Pintle:
             raise Failed(f"`pintle up` ended with {status}: {self.log.read().strip()}")
 
     def pids(self):
+        return set(self.roles())
+
+    def roles(self):
         out = subprocess.run([self.program, "status", "--dir", self.folder, "--json"], capture_output=True, text=True,
                              check=False)
         if out.returncode != 0:
@@ -179,7 +198,8 @@ class Pintle:
         status = json.loads(out.stdout)
         supervisor = status["supervisor"]["pid"]
         # Also what it forked and did not name: every process that the cluster costs is counted.
-        return {worker["pid"] for worker in status["workers"] if worker["pid"] > 0} | procfs.descendants(supervisor)
+        named = {worker["pid"]: worker["role"] for worker in status["workers"] if worker["pid"] > 0}
+        return {**{pid: "other" for pid in procfs.descendants(supervisor)}, **named, supervisor: "supervisor"}
 
     def stop(self):
         if self.up:
