@@ -33,7 +33,7 @@ static void on_stop(void *context)
     sd_event_exit(namesrv->event, 0);
 }
 
-static const struct worker_handlers handlers = {.on_grant = on_grant, .on_stop = on_stop};
+static const struct worker_handlers handlers = {.room = SANDBOX_NAMESRV, .on_grant = on_grant, .on_stop = on_stop};
 
 static int load_config(struct namesrv *namesrv, int fd, char **ret_error)
 {

@@ -397,6 +397,7 @@ static int apply_options(struct cluster *cluster, const struct options *options,
     int r = move_ports(cluster, options, failure);
     for (unsigned i = 0; i < options->setting_count && r == 0; i++)
         r = apply_setting(cluster, options->settings[i], failure);
+    cluster->sandbox = keys_is_true(settings_get(&cluster->settings, "sandbox"));
     if (options->allow_faults)
         cluster->faults = true;
     for (unsigned i = 0; i < cluster->broker_count && r == 0; i++) {

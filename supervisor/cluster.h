@@ -29,7 +29,7 @@ struct cluster {
     struct settings settings; /* keys_cluster, as given */
     char *name, *listen, *admin_from;
     char *runtime_dir, *store_dir, *log_dir;
-    bool faults;
+    bool faults, sandbox;
     struct cluster_namesrv *namesrvs;
     unsigned namesrv_count;
     struct cluster_broker *brokers;

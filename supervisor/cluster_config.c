@@ -50,6 +50,7 @@ char *cluster_namesrv_config(const struct cluster *cluster, const struct cluster
     put(out, "listen", cluster->listen);
     put_format(out, "listenPort", "%d", namesrv->port);
     put(out, "adminFrom", cluster->admin_from);
+    put(out, "sandbox", cluster->sandbox ? "true" : "false");
     put_format(out, "storePathRootDir", "%s/%s", cluster->store_dir, namesrv->name);
     for (const struct key *key = keys_namesrv; key->name; key++) {
         const char *value = settings_get(&namesrv->settings, key->name);
@@ -76,6 +77,7 @@ static void put_resolved(FILE *out, const struct cluster *cluster, const struct 
     put(out, "bindAddress", broker->listen);
     put_format(out, "listenPort", "%d", broker->port);
     put(out, "adminFrom", cluster->admin_from);
+    put(out, "sandbox", cluster->sandbox ? "true" : "false");
     put_format(out, "haListenPort", "%d", (int)settings_get_i64(settings, "haListenPort", broker->port + 1));
     put(out, "storePathRootDir", root);
     if (commit_log)

@@ -16,6 +16,8 @@ const struct key keys_cluster[] = {
     KEY_ROW_SERVERS("namesrvAddr", 0,
                     "Name servers of other hosts with which every broker registers that does not name its own."),
     KEY_ROW_BOOL("faults", 0, "off", "Whether `pintle fault` may make workers die and stall; for tests only."),
+    KEY_ROW_BOOL("sandbox", 0, "on",
+                 "Whether workers give up what they never need (system calls, folders); off is for debuggers only."),
     KEYS_END,
 };
 

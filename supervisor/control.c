@@ -99,7 +99,8 @@ static json_t *do_fault(struct supervisor *supervisor, json_t *request)
         fault_page_disarm(supervisor->fault_page, point);
         return json_pack("{s:b}", "ok", 1);
     }
-    enum fault_action action = faults_action_find(action_name);
+    uint64_t number = (uint64_t)argument;
+    enum fault_action action = faults_action_find(action_name, &number);
     uint32_t target = target_name ? find_target(supervisor, target_name) : 0;
     wrong = strcmp(what, "arm") != 0                            ? what
             : action == FAULT_ACTION_NONE                       ? action_name
@@ -107,9 +108,9 @@ static json_t *do_fault(struct supervisor *supervisor, json_t *request)
             : skip < 0 || skip > INT32_MAX || argument < 0      ? "a negative or huge number"
                                                                 : NULL;
     if (wrong)
-        return refuse(EXIT_CODE_USAGE, "'%s' is not possible; actions are kill, abort, stall and match, targets "
+        return refuse(EXIT_CODE_USAGE, "'%s' is not possible; actions are kill, abort, stall, match and try-…, targets "
                                        "ROLE/NAME or ROLE/NAME/INDEX as in `pintle status`", wrong);
-    fault_page_arm(supervisor->fault_page, point, action, target, (uint32_t)skip, (uint64_t)argument);
+    fault_page_arm(supervisor->fault_page, point, action, target, (uint32_t)skip, number);
     log_info("fault point %s armed: %s, target %s", name, action_name, target_name ? target_name : "any");
     return json_pack("{s:b}", "ok", 1);
 }

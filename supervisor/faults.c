@@ -4,8 +4,15 @@
 
 #include <string.h>
 
-enum fault_action faults_action_find(const char *name)
+#include "fault/trespass.h"
+
+enum fault_action faults_action_find(const char *name, uint64_t *argument)
 {
+    for (unsigned i = 0; i < TRESPASS_COUNT; i++)
+        if (strcmp(trespass_names[i], name) == 0) {
+            *argument = i;
+            return FAULT_ACTION_TRESPASS;
+        }
     static const struct {
         const char *name;
         enum fault_action action;
@@ -23,7 +30,7 @@ static bool is_spent(const struct fault_slot *slot, enum fault_point point, cons
     uint32_t action = atomic_load_explicit(&slot->action, memory_order_relaxed);
     uint32_t target = atomic_load_explicit(&slot->target, memory_order_relaxed);
     const char *prefix = worker->kind->point_prefix;
-    if (action != FAULT_ACTION_KILL && action != FAULT_ACTION_ABORT)
+    if (action != FAULT_ACTION_KILL && action != FAULT_ACTION_ABORT && action != FAULT_ACTION_TRESPASS)
         return false;
     if (strncmp(fault_point_names[point], prefix, strlen(prefix)) != 0)
         return false;

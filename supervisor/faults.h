@@ -7,5 +7,5 @@
 /* Points that kill are for one death: without this the successor would die at the same place, for ever. */
 void faults_target_died(struct fault_page *page, const struct worker *worker);
 
-/* "kill", "abort", "stall", "match"; FAULT_ACTION_NONE if unknown. */
-enum fault_action faults_action_find(const char *name);
+/* "kill", "abort", "stall", "match", "try-tcp", …; FAULT_ACTION_NONE if unknown. Sets the argument where the name says it. */
+enum fault_action faults_action_find(const char *name, uint64_t *argument);

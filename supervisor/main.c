@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "base/cleanup.h"
@@ -102,6 +103,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "config") == 0)
         return config_command(argc - 1, argv + 1);
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* for it and all workers; its own calls and folders stay open: see README */
     /* Before any thread exists: ZeroMQ's must not take the signals that the loop reads. */
     sigemptyset(&handled);
     sigaddset(&handled, SIGTERM);

@@ -45,6 +45,18 @@ static int add_worker(struct supervisor *supervisor, enum worker_role role, cons
     return r;
 }
 
+/* Before its workers close themselves in: what they may open is found by these folders. One that cannot be made is told
+ * by the worker that wants it. */
+static void make_store_folders(const struct cluster *cluster, const struct cluster_broker *broker)
+{
+    PN_FREE char *root = cluster_store_root(cluster, broker);
+    const char *commit_log = settings_get(&broker->settings, "storePathCommitLog");
+    if (root)
+        (void)runtime_dir_make_folder(root, 0755);
+    if (commit_log)
+        (void)runtime_dir_make_folder(commit_log, 0755);
+}
+
 static int make_broker(struct supervisor *supervisor, struct broker *broker, struct cluster_broker *config,
                        struct failure *failure)
 {
@@ -55,6 +67,7 @@ static int make_broker(struct supervisor *supervisor, struct broker *broker, str
     r = channels_broker_memory_create(config->name, &broker->memory);
     if (r < 0)
         return failure_set(failure, EXIT_CODE_IO, "cannot make the memory of %s: %s", config->name, strerror(-r));
+    make_store_folders(supervisor->cluster, config);
     broker->fronts = calloc(config->front_count, sizeof *broker->fronts);
     if (!broker->fronts)
         return failure_set(failure, EXIT_CODE_IO, "out of memory");
@@ -77,6 +90,15 @@ static int make_namesrv(struct supervisor *supervisor, struct cluster_namesrv *c
     if (r < 0)
         return r;
     worker->namesrv = config;
+    PN_FREE char *root = NULL; /* as for a broker */
+    if (asprintf(&root, "%s/%s", supervisor->cluster->store_dir, config->name) > 0)
+        (void)runtime_dir_make_folder(root, 0755);
+    char endpoint[128];
+    snprintf(endpoint, sizeof endpoint, CONTRACT_BUS_NAMESRV, config->name);
+    r = bus_prepare(supervisor->cluster->runtime_dir, endpoint);
+    if (r < 0)
+        return failure_set(failure, EXIT_CODE_IO, "no short way to the folder %s: %s", supervisor->cluster->runtime_dir,
+                           strerror(-r));
     return channels_listen(config->name, supervisor->cluster->listen, &config->port, &worker->listen_fd, failure);
 }
 
@@ -127,6 +149,8 @@ int supervisor_create(sd_event *event, struct cluster *cluster, struct runtime_d
     *supervisor = (struct supervisor){.event = event, .cluster = cluster, .runtime_dir = runtime_dir,
                                       .life_line = {-1, -1}, .fault_page_fd = -1, .fault_page_readonly_fd = -1,
                                       .stop_timeout_ms = CONTRACT_STOP_TIMEOUT_MS};
+    if (!cluster->sandbox)
+        log_warning("sandbox = off: nothing keeps workers from what they must not do; for debuggers only");
     int r = make_parts(supervisor, failure);
     if (r < 0) {
         supervisor_free(supervisor);

@@ -147,7 +147,7 @@ static void log_death(const struct worker *worker, const siginfo_t *info)
         log_warning("%s (pid %d, %s) died by SIG%s%s", worker->name, (int)worker->pid, state,
                     sigabbrev_np(info->si_status) ? sigabbrev_np(info->si_status) : "?",
                     worker->was_killed_as_hung ? ", killed because it hung" : "");
-    if (info->si_code != CLD_EXITED && info->si_status == SIGABRT)
+    if (info->si_code != CLD_EXITED && (info->si_status == SIGABRT || info->si_status == SIGSYS))
         log_last_words(worker);
 }
 

@@ -32,6 +32,7 @@ static uint64_t before_sleep(void *context)
 }
 
 static const struct worker_handlers handlers = {
+    .room = SANDBOX_FRONT,
     .on_grant = on_grant,
     .on_stop = on_stop,
     .before_sleep = before_sleep,

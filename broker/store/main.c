@@ -32,6 +32,7 @@ static void on_stop(void *context)
 }
 
 static const struct worker_handlers handlers = {
+    .room = SANDBOX_STORE,
     .on_grant = grants_take,
     .on_later_grant = grants_take_later,
     .on_stop = on_stop,

@@ -38,6 +38,14 @@ static void leave_last_words(const char *text)
     place[size] = '\0';
 }
 
+void panic_leave_last_words(const char *text)
+{
+    leave_last_words(text);
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    written = write(STDERR_FILENO, "\n", 1);
+    (void)written;
+}
+
 void pn_panic(const char *file, int line, const char *func, const char *format, ...)
 {
     char text[1024];

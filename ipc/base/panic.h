@@ -8,6 +8,9 @@
 /* Last words are copied to `place` (NUL-terminated, cut to `size`) before abort(). NULL takes it back. */
 void panic_set_last_words(char *place, size_t size);
 
+/* For who dies in another way: text to stderr and to the place. Safe in a signal handler. */
+void panic_leave_last_words(const char *text);
+
 void pn_panic(const char *file, int line, const char *func, const char *format, ...)
     __attribute__((noreturn, cold, format(printf, 4, 5)));
 

@@ -113,22 +113,16 @@ static int short_folder(const char *runtime_dir, char *ret_path, size_t size)
         hash = (hash ^ (uint8_t)*p) * 1099511628211ull;
     char folder[64];
     snprintf(folder, sizeof folder, "/tmp/pintle-%u-%016llx", (unsigned)geteuid(), (unsigned long long)hash);
-    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    struct stat st;
-    if (lstat(folder, &st) < 0)
+    struct stat st; /* looked at before it is made: a worker may not make folders, and the supervisor has made it */
+    if (lstat(folder, &st) < 0 && (errno != ENOENT || mkdir(folder, 0700) < 0 || lstat(folder, &st) < 0))
         return -errno;
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         return -EPERM;
     snprintf(ret_path, size, "%s/d", folder);
     char target[FOLDER_SIZE];
-    if (symlink(real, ret_path) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return -errno;
     ssize_t n = readlink(ret_path, target, sizeof target);
     if (n < 0)
-        return -errno;
+        return errno == ENOENT && symlink(real, ret_path) == 0 ? 0 : -errno;
     return (size_t)n == strlen(real) && memcmp(target, real, (size_t)n) == 0 ? 0 : -EEXIST;
 }
 
@@ -144,6 +138,12 @@ static int make_address(const char *runtime_dir, const char *endpoint, char *ret
     }
     int n = snprintf(ret_address, size, "ipc://%s/%s", folder, endpoint);
     return n < 0 || (size_t)n - strlen("ipc://") >= PATH_SIZE ? -ENAMETOOLONG : 0;
+}
+
+int bus_prepare(const char *runtime_dir, const char *endpoint)
+{
+    char address[PATH_SIZE + 16];
+    return make_address(runtime_dir, endpoint, address, sizeof address);
 }
 
 static bool has_input(struct bus *bus)

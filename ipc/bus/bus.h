@@ -25,6 +25,8 @@ int bus_bind(sd_event *event, const char *runtime_dir, const char *endpoint, bus
              struct bus **ret_bus);
 int bus_connect(sd_event *event, const char *runtime_dir, const char *endpoint, const char *identity,
                 bus_handler handler, void *context, struct bus **ret_bus);
+/* Makes that short link where one is needed, for processes that may not make files themselves. */
+int bus_prepare(const char *runtime_dir, const char *endpoint);
 /* Messages on their way to a connected peer get at most 50 ms more: last words before an exit. */
 void bus_free(struct bus *bus);
 

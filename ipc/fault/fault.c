@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/panic.h"
+#include "fault/trespass.h"
 
 static struct fault_page no_faults;
 struct fault_page *fault_page = &no_faults;
@@ -80,6 +81,9 @@ void fault_hit(enum fault_point point)
         PANIC("fault point %s", fault_point_names[point]);
     case FAULT_ACTION_STALL:
         stall(argument);
+        break;
+    case FAULT_ACTION_TRESPASS:
+        trespass((enum trespass)argument);
         break;
     default: /* none, match, or an action of a newer supervisor */
         break;

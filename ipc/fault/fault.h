@@ -22,6 +22,7 @@ enum fault_action {
     FAULT_ACTION_KILL = 1,   /* SIGKILL to itself: looks like a death from outside */
     FAULT_ACTION_ABORT = 2,  /* abort(): a death by the worker's own fault */
     FAULT_ACTION_STALL = 3,  /* sleep `argument` ms at the point */
+    FAULT_ACTION_TRESPASS = 5, /* try what the sandbox forbids, `argument` says what (trespass.h) */
     FAULT_ACTION_MATCH = 4,  /* only FAULT_MATCH() asks: the caller's own condition decides, then abort() */
 };
 

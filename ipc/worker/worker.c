@@ -12,10 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/conf.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "bus/bus.h"
@@ -267,6 +269,25 @@ int worker_init(struct worker *worker, const struct worker_handlers *handlers, v
     return r < 0 ? worker_failed(worker, EXIT_FAILURE, "event loop: %s", strerror(-r)) : 0;
 }
 
+/* Before libzmq has threads: what one thread gives up, later ones do not have. */
+static int enter_sandbox(struct worker *worker)
+{
+    struct stat st;
+    struct conf *conf = NULL;
+    if (fstat(worker->config_fd, &st) < 0)
+        return -errno;
+    PN_FREE char *text = malloc((size_t)st.st_size + 1);
+    if (!text)
+        return -ENOMEM;
+    if (pread(worker->config_fd, text, (size_t)st.st_size, 0) != st.st_size)
+        return -EIO;
+    int r = conf_read_text("configuration", text, (size_t)st.st_size, CONF_PROPERTIES, &conf, NULL);
+    if (r == 0)
+        r = sandbox_enter(worker->handlers->room, conf, worker->runtime_dir);
+    conf_free(conf);
+    return r;
+}
+
 int worker_begin(struct worker *worker)
 {
     int code = receive_grants(worker);
@@ -277,6 +298,9 @@ int worker_begin(struct worker *worker)
         r = fault_page_attach(TAKE_FD(worker->fault_page_fd), worker->number);
     if (r < 0)
         return worker_failed(worker, EXIT_FAILURE, "fault page: %s", strerror(-r));
+    r = enter_sandbox(worker);
+    if (r < 0)
+        return worker_failed(worker, EXIT_FAILURE, "sandbox: %s", strerror(-r));
     r = add_sources(worker);
     if (r >= 0) /* raises the limit on descriptors, too */
         r = bus_connect(worker->event, worker->runtime_dir, CONTRACT_BUS_SUPERVISOR, worker->name, on_bus, worker,

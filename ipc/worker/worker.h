@@ -13,10 +13,12 @@
 
 #include "fd/fd_channel.h"
 #include "shm/board.h"
+#include "worker/sandbox.h"
 
 struct bus;
 
 struct worker_handlers {
+    enum sandbox_room room; /* what it gives up behind its grants (sandbox.h) */
     /* A grant before GRANT_DONE that is not every worker's own. Takes a descriptor by setting it to −1; what it leaves
      * is closed. An error ends the start. */
     int (*on_grant)(void *context, const struct fd_grant *grant, int *fds, unsigned count);
@@ -52,7 +54,7 @@ struct worker {
 
 /* Environment, log, signals, event loop. 0, or the exit code: it was not started by a supervisor. */
 int worker_init(struct worker *worker, const struct worker_handlers *handlers, void *context);
-/* Receives the grants, maps board and fault page, connects the bus, which says hello as soon as it can. 0, or the exit
+/* Receives the grants, maps board and fault page, closes itself in (sandbox.h), connects the bus, which says hello as soon as it can. 0, or the exit
  * code; it is told. */
 int worker_begin(struct worker *worker);
 void worker_free(struct worker *worker);

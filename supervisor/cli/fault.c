@@ -17,6 +17,8 @@ static const char usage[] =
     "Makes a worker die or stall at a named point. Only in a cluster started with --allow-faults.\n"
     "  --target ROLE/NAME  which worker, as store/broker-a or front/broker-a/1 (default: whoever comes there first)\n"
     "  --action ACTION     kill (default), abort, stall, match (the point's own condition decides, then abort)\n"
+    "                      or try-tcp, try-write, try-read, try-exec, try-fork, try-signal, try-unknown: what its\n"
+    "                      sandbox must forbid; the worker dies of it or says how it ended\n"
     "  --skip N            pass the point N times first\n"
     "  --argument N        stall: for N milliseconds\n"
     "  --dir DIR           folder of the cluster (default: the system's)\n"
