@@ -282,11 +282,11 @@ def test_long_folder_name(tmp_path):
 def test_config_shows_and_checks(tmp_path):
     supervised = Supervised(tmp_path)
     good, bad = tmp_path / "good.conf", tmp_path / "bad.conf"
-    good.write_text("brokerName=a\nbrokrId=0\nfileReservedTime=48\n")
+    good.write_text("brokerName=a\nbrokrId=0\nsendMessageThreadPoolNums=48\n")
     done = supervised.pintle("config", "check", str(good))
     assert done.returncode == 0, done.stderr
     assert "good.conf:2: unknown key 'brokrId'; did you mean 'brokerId'?" in done.stderr
-    assert "known, not used here: fileReservedTime" in done.stderr
+    assert "known, not used here: sendMessageThreadPoolNums" in done.stderr
     bad.write_text("# one\nbrokerPermission=9\n")
     done = supervised.pintle("config", "check", str(bad))
     assert done.returncode == 78
