@@ -305,7 +305,7 @@ def test_config_shows_and_checks(tmp_path):
     by_key = {r["key"]: r for r in rows if r["section"] == "broker.conf"}
     assert by_key["flushDiskType"]["value"] == "SYNC_FLUSH" and by_key["flushDiskType"]["origin"] == "command line"
     assert by_key["brokerPermission"]["reloadable"] and by_key["brokerPermission"]["max"] == 7
-    assert not by_key["fileReservedTime"]["used"] and len(by_key) > 440
+    assert not by_key["sendMessageThreadPoolNums"]["used"] and len(by_key) > 440
     # What it prints with --all is a file that it reads again.
     text = supervised.pintle("config", "show", "--all", *options).stdout
     mine = text[:text.index("[broker.conf ")]
