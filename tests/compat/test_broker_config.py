@@ -134,13 +134,13 @@ def test_refusals_name_the_key_and_change_nothing(broker):
 
 @pintle_only
 def test_restart_keys_and_unused_keys_say_so(single, broker):
-    answer = update(broker, flushDiskType="SYNC_FLUSH", fileReservedTime=48)
+    answer = update(broker, flushDiskType="SYNC_FLUSH", sendMessageThreadPoolNums=48)
     assert answer.code == OK
     assert answer.remark == ("flushDiskType kept; in force after a restart of the cluster; "
-                             "fileReservedTime kept; not used here")
+                             "sendMessageThreadPoolNums kept; not used here")
     text = broker.ask(GET_CONFIG).body.decode()
     assert properties(text)["flushDiskType"] == "ASYNC_FLUSH"  # what is in force
-    assert properties(text)["fileReservedTime"] == "48"
+    assert properties(text)["sendMessageThreadPoolNums"] == "48"
     assert "# from the next start: flushDiskType=SYNC_FLUSH" in text
     assert update(broker, flushDiskType="ASYNC_FLUSH").code == OK
     assert "next start" not in broker.ask(GET_CONFIG).body.decode()
