@@ -27,7 +27,7 @@ static json_t *find_space(const struct kv_config *config, struct bytes space)
 static json_t *parse(struct bytes text)
 {
     const char *error, *name, *key;
-    json_t *root = json_body_parse(text, &error), *space, *value;
+    json_t *root = json_body_parse_file(text, &error), *space, *value;
     json_t *table = json_incref(json_object_get(root, "configTable"));
     json_decref(root);
     bool is_good = json_is_object(table);

@@ -41,7 +41,7 @@ static int read_one(const char *path, json_t **ret_json)
     if (n != st.st_size)
         return n < 0 ? (int)n : -EIO;
     const char *error;
-    *ret_json = json_body_parse((struct bytes){(const uint8_t *)data, (size_t)st.st_size}, &error);
+    *ret_json = json_body_parse_file((struct bytes){(const uint8_t *)data, (size_t)st.st_size}, &error);
     if (!json_is_object(*ret_json)) {
         json_decref(*ret_json);
         *ret_json = NULL;

@@ -15,6 +15,10 @@ enum {
     SIZE_MAX_BYTES = 256 << 20, /* a frame is far smaller, consumer offsets of a large broker need not be */
     DEPTH_MAX = 64,
     KEY_DEPTH_MAX = 3, /* object keys inside object keys: each level doubles the backslashes */
+    /* What a parsed text takes at most, by a rough count: a registration of 150,000 topics in a frame of 16 MiB passes. */
+    MEMORY_MAX_BYTES = 384 << 20,
+    CONTAINER_BYTES = 240, /* an empty object of jansson */
+    MEMBER_BYTES = 150,
 };
 
 void text_free(struct text *text)
@@ -225,11 +229,13 @@ static int copy_value(struct lenient *in, struct text *out)
     return r;
 }
 
-/* jansson's own limit of 2,048 levels would take much stack; ours is counted before, outside of strings. */
-static bool is_too_deep(struct bytes text)
+/* NULL, or why the text is not parsed at all. jansson's own limit of 2,048 levels would take much stack; ours is counted
+ * before, outside of strings, and with it the memory. */
+static const char *judge(struct bytes text, uint64_t memory_max)
 {
     unsigned depth = 0;
     uint8_t quote = 0;
+    uint64_t memory = text.size;
     for (size_t i = 0; i < text.size; i++) {
         uint8_t c = text.data[i];
         if (quote) {
@@ -240,23 +246,24 @@ static bool is_too_deep(struct bytes text)
         } else if (c == '"' || c == '\'') {
             quote = c;
         } else if (c == '{' || c == '[') {
+            memory += CONTAINER_BYTES;
             if (++depth > DEPTH_MAX)
-                return true;
+                return "nested too deep";
         } else if ((c == '}' || c == ']') && depth) {
             depth--;
+        } else if (c == ',') {
+            memory += MEMBER_BYTES;
         }
     }
-    return false;
+    return memory > memory_max ? "it holds too much" : NULL;
 }
 
-json_t *json_body_parse(struct bytes text, const char **ret_error)
+static json_t *parse(struct bytes text, uint64_t memory_max, const char **ret_error)
 {
     enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL };
-    *ret_error = NULL;
-    if (text.size == 0 || text.size > SIZE_MAX_BYTES || is_too_deep(text)) {
-        *ret_error = text.size == 0 ? "no body" : text.size > SIZE_MAX_BYTES ? "too large" : "nested too deep";
+    *ret_error = text.size == 0 ? "no body" : text.size > SIZE_MAX_BYTES ? "too large" : judge(text, memory_max);
+    if (*ret_error)
         return NULL;
-    }
     json_t *json = json_loadb((const char *)text.data, text.size, FLAGS, NULL);
     if (json)
         return json;
@@ -272,4 +279,14 @@ json_t *json_body_parse(struct bytes text, const char **ret_error)
     if (!json)
         *ret_error = in.error ? in.error : "not JSON";
     return json;
+}
+
+json_t *json_body_parse(struct bytes text, const char **ret_error)
+{
+    return parse(text, MEMORY_MAX_BYTES, ret_error);
+}
+
+json_t *json_body_parse_file(struct bytes text, const char **ret_error)
+{
+    return parse(text, UINT64_MAX, ret_error);
 }

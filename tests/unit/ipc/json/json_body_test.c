@@ -138,11 +138,46 @@ static void test_text(void **state)
     text_free(&text);
 }
 
+/* A frame's worth of empty objects would take 1.3 GB; a table of the same size that brokers write passes. */
+static void test_memory(void **state)
+{
+    enum { COUNT = 4000000 };
+    const char *error = NULL;
+    char *bomb = malloc(3 * COUNT + 2);
+    assert_non_null(bomb);
+    bomb[0] = '[';
+    for (size_t i = 0; i < COUNT; i++)
+        memcpy(bomb + 1 + 3 * i, "{},", 3);
+    bomb[3 * COUNT] = ']';
+    assert_null(json_body_parse((struct bytes){(uint8_t *)bomb, 3 * COUNT + 1}, &error));
+    assert_string_equal(error, "it holds too much");
+    memset(bomb, ' ', 3 * COUNT + 1);
+    memcpy(bomb, "[{\"a\":\",,,,[[[[\"}]", 18); /* what stands in strings takes no more than it is long */
+    json_t *json = json_body_parse((struct bytes){(uint8_t *)bomb, 3 * COUNT + 1}, &error);
+    assert_non_null(json);
+    json_decref(json);
+    free(bomb);
+
+    struct text table = {NULL, 0, 0};
+    text_add(&table, "{");
+    for (int i = 0; i < 100000; i++)
+        text_add(&table,
+                 "%s\"Topic%d\":{\"attributes\":{},\"order\":false,\"perm\":6,\"readQueueNums\":8,\"topicFilterType\":"
+                 "\"SINGLE_TAG\",\"topicName\":\"Topic%d\",\"topicSysFlag\":0,\"writeQueueNums\":8}",
+                 i ? "," : "", i, i);
+    text_add(&table, "}");
+    json = json_body_parse((struct bytes){(uint8_t *)table.data, table.size}, &error);
+    assert_int_equal(json_object_size(json), 100000);
+    json_decref(json);
+    text_free(&table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strict),  cmocka_unit_test(test_dialect),   cmocka_unit_test(test_object_key_is_json),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_mutations), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
