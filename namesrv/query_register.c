@@ -12,7 +12,14 @@
 #include "fault/fault.h"
 #include "registration_body.h"
 
-enum { BROKERS_MAX = 4096, TOPICS_MAX = 1000000 };
+/* Whoever registers is a stranger: names, and how many there are of everything, are bounded. */
+enum {
+    BROKERS_MAX = 4096,
+    MEMBERS_MAX = 256, /* ids of one broker name */
+    TOPICS_MAX = 1000000,
+    QUEUES_MAX = 4000000, /* topics of all brokers together */
+    NAME_SIZE_MAX = 255,
+};
 
 /* The header's part; the rest is the body's. */
 static bool take_header(struct query *query, struct bus_registration *registration, struct route_remote *remote)
@@ -35,6 +42,11 @@ static bool take_header(struct query *query, struct bus_registration *registrati
         frame_get_i64(frame, "heartbeatTimeoutMillis", 0, &registration->heartbeat_timeout_ms) < 0 ||
         frame_get_bool(frame, "enableActingMaster", false, &remote->acting) < 0) {
         answer_refuse(query, RESPONSE_SYSTEM_ERROR, "brokerId, heartbeatTimeoutMillis or enableActingMaster is wrong");
+        return false;
+    }
+    if (name->size > NAME_SIZE_MAX || addr->size > NAME_SIZE_MAX || cluster->size > NAME_SIZE_MAX ||
+        registration->ha_addr.size > NAME_SIZE_MAX || remote->zone.size > NAME_SIZE_MAX) {
+        answer_refuse(query, RESPONSE_SYSTEM_ERROR, "a name or an address is longer than %d bytes", NAME_SIZE_MAX);
         return false;
     }
     if (name->size == 0 || addr->size == 0 || addr->data[0] == ':') { /* only a broker of this host has no host */
@@ -65,10 +77,21 @@ static bool take_body(struct query *query, struct registration_body *body)
     return false;
 }
 
+static bool has_member(const struct route_broker *broker, int64_t id)
+{
+    for (unsigned i = 0; i < broker->member_count; i++)
+        if (broker->members[i].id == id)
+            return true;
+    return false;
+}
+
 static bool is_full(const struct route_table *routes, const struct bus_registration *registration)
 {
-    return (HASH_COUNT(routes->brokers) >= BROKERS_MAX && !route_table_broker(routes, registration->broker_name)) ||
-           HASH_COUNT(routes->topics) + registration->topic_count > TOPICS_MAX;
+    const struct route_broker *broker = route_table_broker(routes, registration->broker_name);
+    return (HASH_COUNT(routes->brokers) >= BROKERS_MAX && !broker) ||
+           (broker && broker->member_count >= MEMBERS_MAX && !has_member(broker, registration->broker_id)) ||
+           HASH_COUNT(routes->topics) + registration->topic_count > TOPICS_MAX ||
+           routes->queue_count + registration->topic_count > QUEUES_MAX;
 }
 
 /* A slave is told of its master; every broker of the orders that are configured for topics. */
@@ -129,8 +152,9 @@ void query_register_broker(struct query *query)
     registration.topics = body.topics;
     registration.topic_count = body.topic_count;
     if (is_full(query->namesrv->routes, &registration))
-        answer_refuse(query, RESPONSE_SYSTEM_ERROR, "this name server has %d brokers or would have more than %d topics",
-                      BROKERS_MAX, TOPICS_MAX);
+        answer_refuse(query, RESPONSE_SYSTEM_ERROR, "this name server has %d brokers, or %d of this name, or would have more than %d topics, or %d in all "
+                      "brokers together",
+                      BROKERS_MAX, MEMBERS_MAX, TOPICS_MAX, QUEUES_MAX);
     else
         apply(query, &registration, &remote);
     registration_body_free(&body);

@@ -49,13 +49,14 @@ static int take_json_topics(struct registration_body *body, json_t *table)
     pn_assert(body->topics);
     json_object_foreach(table, key, topic)
     {
-        const json_t *name = json_object_get(topic, "topicName");
-        if (!json_is_object(topic))
+        const json_t *value = json_object_get(topic, "topicName");
+        struct bytes name = json_is_string(value)
+                                ? (struct bytes){(const uint8_t *)json_string_value(value), json_string_length(value)}
+                                : bytes_of(key);
+        if (!json_is_object(topic) || name.size > REGISTRATION_BODY_TOPIC_SIZE_MAX)
             return -EBADMSG;
         body->topics[body->topic_count++] = (struct bus_topic){
-            .name = json_is_string(name)
-                        ? (struct bytes){(const uint8_t *)json_string_value(name), json_string_length(name)}
-                        : bytes_of(key),
+            .name = name,
             .read_queues = small_number_of(topic, "readQueueNums", TOPIC_QUEUES_DEFAULT),
             .write_queues = small_number_of(topic, "writeQueueNums", TOPIC_QUEUES_DEFAULT),
             .perm = small_number_of(topic, "perm", TOPIC_PERM_DEFAULT),
@@ -75,7 +76,7 @@ static int parse_json(struct bytes text, int32_t sender_version, struct registra
                           ? body->json
                           : json_object_get(body->json, "topicConfigSerializeWrapper");
     registration_body_version(json_object_get(wrapper, "dataVersion"), &body->version);
-    *ret_error = "a topic is not an object";
+    *ret_error = "a topic is not an object, or its name is too long";
     return take_json_topics(body, json_object_get(wrapper, "topicConfigTable"));
 }
 
@@ -126,6 +127,8 @@ static int parse_topic(struct bytes line, struct bus_topic *ret_topic)
     if (!space || space == line.data || line.size > TOPIC_LINE_MAX)
         return -EBADMSG;
     size_t name_size = (size_t)(space - line.data), rest = line.size - name_size;
+    if (name_size > REGISTRATION_BODY_TOPIC_SIZE_MAX)
+        return -EBADMSG;
     snprintf(numbers, sizeof numbers, "%.*s", (int)rest, (const char *)space);
     *ret_topic = (struct bus_topic){.name = {line.data, name_size}};
     if (sscanf(numbers, "%9d %9d %9d", &ret_topic->read_queues, &ret_topic->write_queues, &ret_topic->perm) != 3 ||
@@ -146,7 +149,7 @@ static int parse_compressed(struct bytes packed, struct registration_body *body,
         return -EBADMSG;
     registration_body_version(body->json, &body->version);
     uint32_t count = take_be32(&cursor);
-    *ret_error = "the body ends before its topics do";
+    *ret_error = "the body ends before its topics do, or a topic cannot be read";
     if (cursor.bad || count > (size_t)(cursor.end - cursor.pos) / 4) /* before memory is asked for */
         return -EBADMSG;
     body->topics = calloc((size_t)count + 1, sizeof *body->topics);

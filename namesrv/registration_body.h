@@ -15,6 +15,7 @@ struct registration_body {
 
 enum {
     REGISTRATION_BODY_INFLATED_MAX = 64 << 20,
+    REGISTRATION_BODY_TOPIC_SIZE_MAX = 255, /* the longest name that a broker stores */
     REGISTRATION_BODY_VERSION_WRAPPED = 37, /* V3_0_11: before it the body was the topics alone */
 };
 

@@ -152,6 +152,7 @@ static void delete_member(struct route_broker *broker, struct route_member *memb
 static void delete_queue(struct route_table *table, struct route_topic *topic, unsigned at)
 {
     topic->queues[at] = topic->queues[--topic->queue_count];
+    table->queue_count--;
     if (topic->queue_count == 0)
         topic_free(table, topic);
 }
@@ -192,7 +193,7 @@ static void remove_member(struct route_table *table, struct route_broker *broker
     broker_free(table, broker);
 }
 
-static struct route_queue *queue_of(struct route_topic *topic, struct route_broker *broker)
+static struct route_queue *queue_of(struct route_table *table, struct route_topic *topic, struct route_broker *broker)
 {
     for (unsigned i = 0; i < topic->queue_count; i++)
         if (topic->queues[i].broker == broker)
@@ -201,6 +202,7 @@ static struct route_queue *queue_of(struct route_topic *topic, struct route_brok
     pn_assert(topic->queues);
     struct route_queue *queue = &topic->queues[topic->queue_count++];
     *queue = (struct route_queue){.broker = broker};
+    table->queue_count++;
     return queue;
 }
 
@@ -223,7 +225,7 @@ static void put_topic(struct route_table *table, struct route_broker *broker, co
         topic->name = copy(from->name);
         HASH_ADD_KEYPTR(hh, table->topics, topic->name.data, topic->name.size, topic);
     }
-    struct route_queue *queue = queue_of(topic, broker);
+    struct route_queue *queue = queue_of(table, topic, broker);
     queue->read_queues = from->read_queues;
     queue->write_queues = from->write_queues;
     queue->perm = from->perm;

@@ -43,6 +43,7 @@ struct route_topic {
 struct route_table {
     struct route_broker *brokers; /* uthash by name, in the order of their first registration */
     struct route_topic *topics;
+    size_t queue_count; /* of all topics: what bounds the memory */
     uint64_t mark;
 };
 
