@@ -14,6 +14,7 @@
 enum {
     VERSION_MIN_ANNOUNCED = 413, /* Java consumers refuse other filters than tags by a lower one in this answer */
     RECORD_OVERHEAD = sizeof(struct ring_record) + 8,
+    CHANNEL_MEMBERS_MAX = 4096, /* groups of one connection: they are looked for one by one */
 };
 _Static_assert((int)WIRE_VERSION >= (int)VERSION_MIN_ANNOUNCED, "the heartbeat's answer tells our version");
 
@@ -91,6 +92,22 @@ void member_heartbeat_answered(struct reply_to to, int32_t code, struct bytes re
     answer_heartbeat(to, code, remark, flags & HEARTBEAT_SUB_UNCHANGED);
 }
 
+/* NULL, or why so much is not taken. Before anything else looks at it: a body has room for half a million groups. */
+static const char *judge_size(struct front *front, struct channel *channel, const struct heartbeat *heartbeat)
+{
+    size_t size = 0;
+    unsigned count = 0;
+    for (const struct member *member = heartbeat->members; member; member = member->next)
+        size += member->size + RECORD_OVERHEAD;
+    if (size > store_link_control_max(front->link))
+        return "the heartbeat names too many groups and topics";
+    for (const struct member *member = channel->members; member; member = member->next)
+        count++;
+    for (const struct member *member = heartbeat->members; member; member = member->next)
+        count += !*find_kept(channel, key_of(member));
+    return count > CHANNEL_MEMBERS_MAX ? "the connection has too many groups" : NULL;
+}
+
 /* Every group of the heartbeat is one that this channel told with the same fingerprint before. */
 static bool is_unchanged(struct channel *channel, const struct heartbeat *heartbeat)
 {
@@ -112,10 +129,6 @@ static int tell(struct front *front, struct channel *channel, const struct frame
     size_t size = 0;
     for (const struct member *member = heartbeat->members; member; member = member->next)
         size += member->size + RECORD_OVERHEAD;
-    if (size > store_link_control_max(front->link)) {
-        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "the heartbeat names too many groups and topics");
-        return 0;
-    }
     if (!store_link_control_has_room(front, size))
         return -EAGAIN;
     struct pending_request request = {.channel = channel->ref,
@@ -156,6 +169,12 @@ int member_heartbeat(struct front *front, struct channel *channel, const struct 
         return 0;
     }
     channel->heartbeat_ms = front->now_ms;
+    error = judge_size(front, channel, &heartbeat);
+    if (error) {
+        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "%s", error);
+        member_list_free(heartbeat.members);
+        return 0;
+    }
     bool unchanged = is_unchanged(channel, &heartbeat);
     if (heartbeat.without_subscriptions || !heartbeat.members) {
         /* It only says "alive". A client whose groups we do not know is told "changed" and sends the whole next. */
