@@ -318,9 +318,32 @@ BROKER = {
               case("25", "brokerPermision=6") + case("25 f", "brokerPermission=4"),
     "unknown": case("9999") + case("40 o") + case("200050", topic="T") + case("34 r", "{}") + case("-5 b"),
 }
+
+
+def codes_of(path):
+    """The codes that a table of requests serves."""
+    def read(name):
+        with open(os.path.join(ROOT, name)) as source:
+            return source.read()
+    numbers = dict(re.findall(r"^X\((\w+), (\d+)\)", read("ipc/wire/request_code.def"), re.M))
+    return sorted({int(numbers[name]) for name in re.findall(r"\{REQUEST_(\w+),", read(path))})
+
+
+def of_every_code(path, words, body, **fields):
+    codes = codes_of(path)
+    return [b"".join(case(f"{code}{words}", body, **fields) for code in codes[at:at + 20]) for at in range(0, len(codes), 20)]
+
+
+EVERY_FIELD = {name: "" for name in ("consumerGroup", "group", "topic", "queueId", "offset", "clientId", "msgId", "timestamp", "brokerName")}
+for target, table in ((BROKER, "broker/front/route.c"), (NAMESRV, "namesrv/query.c")):
+    for kind, inputs in (("bare", of_every_code(table, "", "")), ("object", of_every_code(table, " b", "{}", **EVERY_FIELD)),
+                         ("array", of_every_code(table, " c1", "[1]", topic="TopicTest", consumerGroup="g", group="g", queueId=-1, offset=-1)),
+                         ("oneway", of_every_code(table, " o V1", "x", topic="%", queueId="x", offset="9223372036854775807"))):
+        target.update({f"every-{kind}-{n}": content for n, content in enumerate(inputs)})
 TABLES = {"topics": b"t" + TOPICS_FILE.encode(), "groups": b"g" + GROUPS_FILE.encode(), "offsets": b"o" + OFFSETS_FILE.encode(),
           "topics-text": b't{"topicConfigTable":{"T":{"readQueueNums":"8","perm":6.0,"order":"true","topicFilterType":"MULTI_TAG"}}}',
           "groups-odd": b'g{"subscriptionGroupTable":{"g":{"groupRetryPolicy":{"type":"CUSTOMIZED"},"attributes":{"a":"b"}}}}',
+          "offsets-escapes": b'o{"offsetTable":{"T\\"\\\\\\u0001\\u4e2d@g":{0:1}}}', "topics-escapes": b't{"topicConfigTable":{"T":{"a\\"":"\\n\\""}}}',
           "not-a-table": b't{"topicConfigTable":[]}', "topic-bounds": b't{"topicConfigTable":{"T":{"readQueueNums":-1}}}'}
 
 
