@@ -163,14 +163,21 @@ static int get_peer(int fd, struct sockaddr *address, socklen_t *size)
     return getpeername(fd, address, size);
 }
 
-/* An Apache file may name the name servers of the cluster file that it became part of. */
+static bool is_wildcard(const char *host)
+{
+    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+}
+
+/* An Apache file may name the name servers of the cluster file that it became part of, and one list may serve every host
+ * of a cluster. What we listen on is ours; where we listen on everything, whatever is an address of this host. */
 static bool is_own(const struct foreign_server *server, const char *local, const char *peer, const char *port)
 {
     struct endpoint own[ENDPOINT_LIST_MAX];
     int count = endpoint_list_parse(server->front->config.own_namesrv_addr, own);
-    for (int i = 0; i < count && strcmp(local, peer) == 0; i++)
-        if (strcmp(own[i].port, port) == 0 && (strcmp(own[i].host, peer) == 0 || strcmp(own[i].host, "0.0.0.0") == 0 ||
-                                               strcmp(own[i].host, "::") == 0))
+    bool is_local = strcmp(local, peer) == 0 || strncmp(peer, "127.", 4) == 0;
+    for (int i = 0; i < count; i++)
+        if (strcmp(own[i].port, port) == 0 &&
+            (strcmp(own[i].host, peer) == 0 || (is_local && is_wildcard(own[i].host))))
             return true;
     return false;
 }

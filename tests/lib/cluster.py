@@ -152,22 +152,22 @@ class Cluster(BaseCluster):
     """Pintle itself: one `pintle up --detach`, asked by `pintle status --json`, ended by `pintle down`."""
 
     def __init__(self, preset: str = "2m", args: list = (), broker_conf: str = None, timeout_s: float = 30,
-                 file: Path = None):
-        """`file`: a cluster file instead of the preset."""
+                 file: Path = None, ports: list = ("--namesrv-port", "0", "--base-port", "0"), prefix: list = ()):
+        """`file`: a cluster file instead of the preset. `prefix`: before the command that starts it."""
         super().__init__(preset, "cluster")
         self._what = ["--file", file] if file else ["--preset", preset]
         self.pintle = build_dir() / "bin" / "pintle"
         if not self.pintle.exists():
             raise FileNotFoundError(f"{self.pintle}: build first, or name the build folder in PINTLE_BUILD")
         self._console = self.dir / "up.txt"
+        self._ports, self._prefix = ports, prefix
         self._supervisor_pid = 0
         self._last_pids = []
         self.up(args, timeout_s)
 
     def up(self, args: list = (), timeout_s: float = 30):
         """Starts (or, after `down`, starts again in the same folder)."""
-        command = [self.pintle, "up", *self._what, "--dir", self.dir, "--namesrv-port", "0",
-                   "--base-port", "0", "--detach", *args]
+        command = [*self._prefix, self.pintle, "up", *self._what, "--dir", self.dir, *self._ports, "--detach", *args]
         # To a file, not a pipe: a detached supervisor may keep our descriptors open, and a pipe would never end.
         with open(self._console, "a") as console:
             done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=console,
