@@ -42,10 +42,10 @@ static const struct row {
 
 static void refuse_code(struct query *query)
 {
-    const char *name = request_code_name(query->frame->code);
+    char why[256];
     board_add(query->namesrv->board, COUNTER_REQUESTS_UNSUPPORTED, 1);
-    answer_refuse(query, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, "request code %d%s%s%s is not supported",
-                  query->frame->code, name ? " (" : "", name ? name : "", name ? ")" : "");
+    request_code_refusal(query->frame->code, SERVER_NAMESRV, why, sizeof why);
+    answer_refuse(query, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, "%s", why);
 }
 
 static void refuse_peer(struct query *query)

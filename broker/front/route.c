@@ -118,10 +118,11 @@ static const struct route *route_find(int32_t code)
 
 static int unsupported(struct front *front, struct channel *channel, const struct frame *frame)
 {
-    const char *name = request_code_name(frame->code);
+    char why[256];
     board_add(front->board, COUNTER_REQUESTS_UNSUPPORTED, 1);
-    reply_error(channel, frame, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, "request code %d (%s) is not supported%s",
-                frame->code, name ? name : "unknown", route_find(frame->code) ? " on this port" : "");
+    request_code_refusal(frame->code, SERVER_BROKER, why, sizeof why);
+    reply_error(channel, frame, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, "%s%s", why,
+                route_find(frame->code) ? " on this port" : "");
     return 0;
 }
 

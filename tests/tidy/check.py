@@ -194,6 +194,24 @@ def check_folders(root, files):
             violation(name, 1, "does not belong at the top level")
 
 
+def check_request_codes(root):
+    """A code that is served is not called missing, and one that is not says why (a client reads it)."""
+    table, served = "ipc/wire/request_code.def", {"BROKER": "broker/front/route.c", "NAMESRV": "namesrv/query.c"}
+    names = {}
+    for who, path in served.items():
+        with open(os.path.join(root, path), encoding="utf-8") as file:
+            names[who] = set(re.findall(r"^    \{REQUEST_(\w+),", file.read(), re.M))
+    with open(os.path.join(root, table), encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            row = re.match(r'X\((\w+), \d+, (\w+), (NULL|"[^"]*")\)$', line)
+            if not row or row[2] not in served:
+                continue
+            if row[3] != "NULL" and row[1] in names[row[2]]:
+                violation(table, number, f"{row[1]} is served in {served[row[2]]} now: its last column is NULL")
+            elif row[3] == "NULL" and row[1] not in names[row[2]]:
+                violation(table, number, f"{row[1]} has no row in {served[row[2]]}: its last column says what is missing")
+
+
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
     # Tracked files, and new ones that are not ignored.
@@ -213,6 +231,7 @@ def main():
         elif path.endswith(".py"):
             check_python(path, source)
     check_links(root)
+    check_request_codes(root)
     check_folders(root, files)
     print("looked at " + ", ".join(f"{count} {what}" for what, count in counts.items()))
     for path, line, text in violations:
