@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <isa-l/crc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,6 +25,28 @@ static int root_file_open(const char *root, const char *name, int flags)
     return file_layer_open(path, flags, 0644);
 }
 
+static void note_read(const uint8_t *note, struct checkpoint_index *ret_index)
+{
+    uint32_t crc = crc32_gzip_refl(0, note, CHECKPOINT_INDEX_NOTE_SIZE - 8);
+    *ret_index = (struct checkpoint_index){0};
+    if (be64_load(note) != CHECKPOINT_INDEX_NOTE_MAGIC || be32_load(note + CHECKPOINT_INDEX_NOTE_SIZE - 8) != crc)
+        return; /* none, or not ours */
+    ret_index->name = (int64_t)be64_load(note + 8);
+    ret_index->count = (int64_t)be64_load(note + 16);
+    ret_index->full_name = (int64_t)be64_load(note + 24);
+    ret_index->full_ms = (int64_t)be64_load(note + 32);
+}
+
+static void note_write(uint8_t *note, const struct checkpoint_index *index)
+{
+    be64_store(note, CHECKPOINT_INDEX_NOTE_MAGIC);
+    be64_store(note + 8, (uint64_t)index->name);
+    be64_store(note + 16, (uint64_t)index->count);
+    be64_store(note + 24, (uint64_t)index->full_name);
+    be64_store(note + 32, (uint64_t)index->full_ms);
+    be32_store(note + CHECKPOINT_INDEX_NOTE_SIZE - 8, crc32_gzip_refl(0, note, CHECKPOINT_INDEX_NOTE_SIZE - 8));
+}
+
 int checkpoint_read(const char *root, struct checkpoint *ret_checkpoint)
 {
     uint8_t data[CHECKPOINT_SIZE] = {0};
@@ -39,6 +62,7 @@ int checkpoint_read(const char *root, struct checkpoint *ret_checkpoint)
     ret_checkpoint->index_ms = (int64_t)be64_load(data + CHECKPOINT_INDEX_AT);
     ret_checkpoint->master_flushed_pos = (int64_t)be64_load(data + CHECKPOINT_MASTER_FLUSHED_AT);
     ret_checkpoint->confirm_pos = (int64_t)be64_load(data + CHECKPOINT_CONFIRM_AT);
+    note_read(data + CHECKPOINT_INDEX_NOTE_AT, &ret_checkpoint->index);
     return 0;
 }
 
@@ -53,6 +77,7 @@ int checkpoint_write(const char *root, const struct checkpoint *checkpoint)
     be64_store(data + CHECKPOINT_INDEX_AT, (uint64_t)checkpoint->index_ms);
     be64_store(data + CHECKPOINT_MASTER_FLUSHED_AT, (uint64_t)checkpoint->master_flushed_pos);
     be64_store(data + CHECKPOINT_CONFIRM_AT, (uint64_t)checkpoint->confirm_pos);
+    note_write(data + CHECKPOINT_INDEX_NOTE_AT, &checkpoint->index);
     int r = file_layer_pwrite(fd, data, sizeof data, 0);
     return r < 0 ? r : file_layer_fdatasync(fd);
 }

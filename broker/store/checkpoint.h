@@ -4,8 +4,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What of the index is on the disk; no pads, it is compared as bytes. */
+struct checkpoint_index {
+    int64_t name, count; /* of a file that is not full: entries below count; 0: none */
+    int64_t full_name;   /* this file and all older ones, whole */
+    int64_t full_ms;     /* index_ms as it was written with this */
+};
+
 struct checkpoint {
     int64_t physic_ms, logics_ms, index_ms, master_flushed_pos, confirm_pos;
+    struct checkpoint_index index;
 };
 
 /* 0 also if there is none (all zero). */

@@ -50,6 +50,8 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
         {"defaultTopicQueueNums", 8, 1, QUEUE_TABLE_SLOTS, &queues},
         {"maxMessageSize", 4194304, 1, 4194304, &config->max_message_size},
         {"brokerPermission", 6, 0, 7, &permission},
+        {"maxHashSlotNum", 5000000, 1, 1 << 28, &config->index_slots},
+        {"maxIndexNum", 20000000, 2, 100000000, &config->index_entries},
         {"flushConsumerOffsetInterval", 5000, 10, INT32_MAX, &config->flush_offset_interval_ms},
         {"registerNameServerPeriod", 30000, 10000, 60000, &config->register_interval_ms},
         {"flushIntervalCommitLog", 500, 1, INT32_MAX, &config->flush_interval_ms},
@@ -97,6 +99,8 @@ static int flags_get(struct conf *conf, struct store_config *config, const char 
         *ret_key = "autoCreateSubscriptionGroup";
     if (conf_get_bool(conf, "", "cleanFileForciblyEnable", true, &config->clean_forcibly) < 0)
         *ret_key = "cleanFileForciblyEnable";
+    if (conf_get_bool(conf, "", "messageIndexEnable", true, &config->index) < 0)
+        *ret_key = "messageIndexEnable";
     return *ret_key ? -EINVAL : 0;
 }
 

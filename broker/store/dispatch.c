@@ -11,6 +11,7 @@
 #include "commit_log.h"
 #include "consume_queue.h"
 #include "fault/fault.h"
+#include "index.h"
 #include "peers.h"
 #include "properties.h"
 #include "topics.h"
@@ -83,19 +84,20 @@ static bool schedule_time(const struct record *record, const struct properties *
     return true;
 }
 
-static int64_t tags_code(const struct record *record)
+static int64_t tags_code(const struct record *record, const struct properties *found)
 {
-    struct properties found;
     int64_t code = 0;
-    properties_scan(record->properties, &found);
-    if (schedule_time(record, &found, &code))
+    if (schedule_time(record, found, &code))
         return code;
-    return found.tags.size ? java_hash(found.tags) : 0;
+    return found->tags.size ? java_hash(found->tags) : 0;
 }
 
 int dispatch_record(struct dispatch *dispatch, const struct record *record)
 {
     dispatch->last_store_ms = record->store_ms;
+    struct properties found;
+    properties_scan(record->properties, &found);
+    index_add(dispatch->store->index, record, &found);
     int32_t transaction = record->sys_flag & SYS_FLAG_TRANSACTION;
     if (transaction != 0 && transaction != SYS_FLAG_COMMIT)
         return 0; /* prepared and rolled back ones are nobody's to consume */
@@ -104,7 +106,7 @@ int dispatch_record(struct dispatch *dispatch, const struct record *record)
     if (r != 0)
         return r < 0 ? r : 0;
     struct queue_entry entry = {.queue_offset = record->queue_offset, .log_pos = record->pos, .size = record->size,
-                                .tags_code = tags_code(record), .store_ms = record->store_ms};
+                                .tags_code = tags_code(record, &found), .store_ms = record->store_ms};
     board_add(dispatch->store->board, COUNTER_DISPATCHED, 1);
     return consume_queue_add(dispatch->store->consume_queues, queue, &entry);
 }
@@ -150,6 +152,7 @@ int dispatch_commit(struct dispatch *dispatch, int64_t pos)
     FAULT_POINT(STORE_DISPATCH);
     consume_queues_publish(store->consume_queues);
     atomic_store_explicit(&store->queue_table->dispatched_pos, pos, memory_order_release);
+    index_publish(store->index, pos);
     FAULT_POINT(STORE_DISPATCHED);
     fronts_wake(store);
     consume_queues_published(store->consume_queues);
@@ -170,6 +173,7 @@ int dispatch_log(struct dispatch *dispatch, int64_t until, const uint8_t *data, 
 {
     int64_t begin = atomic_load_explicit(&dispatch->store->queue_table->dispatched_pos, memory_order_relaxed), pos = begin;
     log_reader_forget(&dispatch->reader);
+    index_begin(dispatch->store->index);
     dispatch->topic = NULL; /* a failed try before this one may have left it, and it may be gone */
     while (pos < until && pos - begin < most) {
         struct record record;

@@ -18,7 +18,7 @@ const char *const file_op_names[FILE_OP_COUNT] = {
     [FILE_TRUNCATE] = "truncate",   [FILE_PUNCH] = "punch",       [FILE_RENAME] = "rename",
     [FILE_LINK] = "link",           [FILE_UNLINK] = "unlink",     [FILE_MKDIR] = "mkdir",
     [FILE_SYNC_FOLDER] = "sync-folder", [FILE_MAP] = "map",       [FILE_MAP_STORE] = "map-store",
-    [FILE_MAP_SYNC] = "map-sync",   [FILE_UNMAP] = "unmap",
+    [FILE_MAP_SYNC] = "map-sync",   [FILE_UNMAP] = "unmap",     [FILE_RESERVE] = "reserve",
 };
 
 /* The linker's names for the two ends of the table. */
@@ -225,6 +225,36 @@ int file_layer_zero_at(struct file_site *site, int fd, int64_t pos, int64_t size
     } while (r == -EINTR);
     if (r == -EOPNOTSUPP || r == -ENOSYS)
         r = zeros_write(site, fd, pos, size);
+    return end((int)r);
+}
+
+/* What a file system without fallocate gets: bytes written again as they are. Nobody else writes there. */
+static int bytes_rewrite(struct file_site *site, int fd, int64_t pos, int64_t size)
+{
+    uint8_t bytes[4096];
+    while (size > 0) {
+        size_t part = size < (int64_t)sizeof bytes ? (size_t)size : sizeof bytes;
+        ssize_t n = pread(fd, bytes, part, pos);
+        int r = n < 0 ? -errno : n == 0 ? -EIO : write_all(site, fd, bytes, (size_t)n, pos);
+        if (r < 0)
+            return r;
+        pos += n;
+        size -= n;
+    }
+    return 0;
+}
+
+int file_layer_reserve_at(struct file_site *site, int fd, int64_t pos, int64_t size)
+{
+    int64_t r;
+    if (size <= 0)
+        return 0;
+    begin(FILE_RESERVE);
+    do {
+        r = CALLED(site, FILE_RESERVE, fd, fallocate(fd, FALLOC_FL_KEEP_SIZE, pos, size), .pos = pos, .size = (size_t)size);
+    } while (r == -EINTR);
+    if (r == -EOPNOTSUPP || r == -ENOSYS)
+        r = bytes_rewrite(site, fd, pos, size);
     return end((int)r);
 }
 

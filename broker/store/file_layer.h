@@ -34,6 +34,7 @@ enum file_op {
     FILE_MAP_STORE,
     FILE_MAP_SYNC,
     FILE_UNMAP,
+    FILE_RESERVE,
     FILE_OP_COUNT
 };
 extern const char *const file_op_names[FILE_OP_COUNT];
@@ -93,6 +94,8 @@ uint64_t file_layer_count(enum file_op op);
 #define file_layer_ftruncate(fd, size) file_layer_ftruncate_at(FILE_SITE(FILE_TRUNCATE), fd, size)
 /* Makes [pos, pos + size) read as zeros and frees its blocks. */
 #define file_layer_zero(fd, pos, size) file_layer_zero_at(FILE_SITE(FILE_PUNCH), fd, pos, size)
+/* Blocks for [pos, pos + size), whose bytes stay as they are: stores to a map of it cannot find the disk full. */
+#define file_layer_reserve(fd, pos, size) file_layer_reserve_at(FILE_SITE(FILE_RESERVE), fd, pos, size)
 #define file_layer_rename(from, to) file_layer_rename_at(FILE_SITE(FILE_RENAME), from, to)
 #define file_layer_link(from, to) file_layer_link_at(FILE_SITE(FILE_LINK), from, to)
 #define file_layer_unlink(path) file_layer_unlink_at(FILE_SITE(FILE_UNLINK), path, 0)
@@ -116,6 +119,7 @@ int file_layer_fdatasync_at(struct file_site *site, int fd);
 int file_layer_sync_all_at(struct file_site *site, const char *path);
 int file_layer_ftruncate_at(struct file_site *site, int fd, int64_t size);
 int file_layer_zero_at(struct file_site *site, int fd, int64_t pos, int64_t size);
+int file_layer_reserve_at(struct file_site *site, int fd, int64_t pos, int64_t size);
 int file_layer_rename_at(struct file_site *site, const char *from, const char *to);
 int file_layer_link_at(struct file_site *site, const char *from, const char *to);
 int file_layer_unlink_at(struct file_site *site, const char *path, int flags);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,11 +18,18 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/panic.h"
 #include "commit_log.h"
 #include "fault/fault.h"
 #include "file_layer.h"
 
 enum { CHECKPOINT_INTERVAL_MS = 1000 };
+
+struct index_sync {
+    struct index_sync *next;
+    struct flush_index what;
+    char path[];
+};
 
 struct flush {
     pthread_t log_thread, files_thread;
@@ -34,7 +42,9 @@ struct flush {
     int *fds;
     unsigned fd_count;
     int64_t queues_ms;
+    struct index_sync *syncs, **syncs_end;
     struct checkpoint checkpoint;
+    int64_t index_failed;
 
     _Atomic int64_t done_pos;
     _Atomic int error;
@@ -51,7 +61,7 @@ struct flush {
     char *root;
     struct checkpoint written;
     int64_t checkpoint_at_ms;
-    bool sync_all;
+    bool sync_all, index_named;
 };
 
 static int log_file_sync(struct flush *flush, int64_t file_pos)
@@ -117,6 +127,59 @@ static void queues_sync(struct flush *flush, int *fds, unsigned count, int64_t s
     pthread_mutex_unlock(&flush->mutex);
 }
 
+/* The checkpoint no longer speaks of this file, nor of later ones. */
+static void index_distrust(struct flush *flush, int64_t name)
+{
+    struct checkpoint *checkpoint = &flush->checkpoint;
+    if (checkpoint->index.name >= name)
+        checkpoint->index.name = checkpoint->index.count = 0;
+    if (checkpoint->index.full_name >= name)
+        checkpoint->index.full_name = name - 1;
+}
+
+/* `r`: how the names fared. */
+static void index_sync(struct flush *flush, const struct index_sync *sync, int r)
+{
+    PN_CLOSE int fd = file_layer_open(sync->path, O_RDWR, 0);
+    if (fd == -ENOENT) /* removed meanwhile */
+        return;
+    if (r == 0)
+        r = fd < 0 ? fd : file_layer_fdatasync(fd);
+    pthread_mutex_lock(&flush->mutex);
+    struct checkpoint *checkpoint = &flush->checkpoint;
+    if (r < 0) {
+        index_distrust(flush, sync->what.name);
+        if (!flush->index_failed || sync->what.name < flush->index_failed)
+            flush->index_failed = sync->what.name;
+    } else if (sync->what.full_ms >= 0) {
+        checkpoint->index_ms = checkpoint->index.full_ms = sync->what.full_ms;
+        checkpoint->index.full_name = sync->what.name;
+    } else {
+        checkpoint->index.name = sync->what.name;
+        checkpoint->index.count = sync->what.count;
+        checkpoint->index.full_ms = checkpoint->index_ms;
+    }
+    pthread_mutex_unlock(&flush->mutex);
+    if (r < 0)
+        log_warning("index file %s: sync failed: %s", sync->path, strerror(-r));
+}
+
+static void index_syncs_run(struct flush *flush, struct index_sync *syncs)
+{
+    PN_FREE char *folder = NULL;
+    if (!syncs)
+        return;
+    int r = asprintf(&folder, "%s/index", flush->root) < 0 ? -ENOMEM : file_layer_sync_folder(folder);
+    if (r == 0 && !flush->index_named)
+        r = file_layer_sync_folder(flush->root);
+    flush->index_named = r == 0;
+    for (struct index_sync *next; syncs; syncs = next) {
+        next = syncs->next;
+        index_sync(flush, syncs, r);
+        free(syncs);
+    }
+}
+
 static void checkpoint_save(struct flush *flush, const struct checkpoint *checkpoint, bool now)
 {
     if (memcmp(checkpoint, &flush->written, sizeof flush->written) == 0)
@@ -162,7 +225,7 @@ static void files_wait(struct flush *flush)
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += CHECKPOINT_INTERVAL_MS / 1000;
-    while (!flush->log_ended && !flush->fds) {
+    while (!flush->log_ended && !flush->fds && !flush->syncs) {
         bool unsaved = memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) != 0;
         if (!unsaved)
             pthread_cond_wait(&flush->files_cond, &flush->mutex);
@@ -181,11 +244,15 @@ static void *files_main(void *context)
         int *fds = flush->fds;
         unsigned count = flush->fd_count;
         stop = flush->log_ended;
+        struct index_sync *syncs = flush->syncs;
+        flush->syncs = NULL;
+        flush->syncs_end = &flush->syncs;
         flush->fds = NULL;
         flush->fd_count = 0;
         pthread_mutex_unlock(&flush->mutex);
         if (fds)
             queues_sync(flush, fds, count, queues_ms);
+        index_syncs_run(flush, syncs);
         pthread_mutex_lock(&flush->mutex);
         struct checkpoint checkpoint = flush->checkpoint;
         pthread_mutex_unlock(&flush->mutex);
@@ -209,6 +276,7 @@ static int flush_prepare(struct flush *flush, struct store *store)
     pthread_cond_init(&flush->files_cond, &attributes);
     pthread_condattr_destroy(&attributes);
     flush->file_fd = -1;
+    flush->syncs_end = &flush->syncs;
     flush->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (flush->event_fd < 0)
         return -errno;
@@ -321,6 +389,31 @@ void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_m
     }
     pthread_cond_signal(&flush->files_cond);
     pthread_mutex_unlock(&flush->mutex);
+}
+
+void flush_index(struct flush *flush, const char *path, const struct flush_index *what)
+{
+    size_t size = strlen(path) + 1;
+    struct index_sync *sync = malloc(sizeof *sync + size);
+    if (!sync)
+        PANIC("out of memory");
+    sync->next = NULL;
+    sync->what = *what;
+    memcpy(sync->path, path, size);
+    pthread_mutex_lock(&flush->mutex);
+    *flush->syncs_end = sync;
+    flush->syncs_end = &sync->next;
+    pthread_cond_signal(&flush->files_cond);
+    pthread_mutex_unlock(&flush->mutex);
+}
+
+int64_t flush_index_failed(struct flush *flush)
+{
+    pthread_mutex_lock(&flush->mutex);
+    int64_t name = flush->index_failed;
+    flush->index_failed = 0;
+    pthread_mutex_unlock(&flush->mutex);
+    return name;
 }
 
 int64_t flush_done_pos(const struct flush *flush)

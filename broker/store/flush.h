@@ -19,6 +19,15 @@ void flush_log(struct flush *flush, int64_t pos, int64_t store_ms);
 /* Takes over an array of descriptors (malloc'ed) of queue files that hold every message before store_ms. */
 void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_ms);
 
+/* An index file: once it is on the disk as it is now, the checkpoint says so. Oldest first. */
+struct flush_index {
+    int64_t name, count;
+    int64_t full_ms; /* end of a full file, else −1 */
+};
+void flush_index(struct flush *flush, const char *path, const struct flush_index *what);
+/* Name of the oldest file whose sync failed, once; 0: none. The checkpoint does not speak of it any more. */
+int64_t flush_index_failed(struct flush *flush);
+
 int64_t flush_done_pos(const struct flush *flush);
 /* Negative errno of the first fdatasync that failed: what those pages hold is not known any more. */
 int flush_error(const struct flush *flush);

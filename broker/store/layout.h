@@ -45,6 +45,24 @@ enum { BATCH_ITEM_FIXED_SIZE = 22 };
 enum { QUEUE_ENTRY_SIZE = 20 };
 #define QUEUE_ENTRY_PREBLANK_SIZE 0x7FFFFFFF
 
+/* Index file: header, i32 slots (newest entry of the chain, 0: none), entries. Entry 0 is never used. */
+enum {
+    INDEX_BEGIN_MS_AT = 0,
+    INDEX_END_MS_AT = 8,
+    INDEX_BEGIN_POS_AT = 16,
+    INDEX_END_POS_AT = 24,
+    INDEX_SLOTS_USED_AT = 32,
+    INDEX_COUNT_AT = 36, /* entries and 1 */
+    INDEX_HEADER_SIZE = 40,
+    INDEX_SLOT_SIZE = 4,
+    INDEX_ENTRY_HASH_AT = 0,
+    INDEX_ENTRY_POS_AT = 4,
+    INDEX_ENTRY_SECONDS_AT = 12, /* since begin */
+    INDEX_ENTRY_BEFORE_AT = 16,  /* the entry before in its slot's chain */
+    INDEX_ENTRY_SIZE = 20,
+    INDEX_NAME_DIGITS = 17, /* yyyyMMddHHmmssSSS, local time */
+};
+
 /* Checkpoint file. */
 enum {
     CHECKPOINT_SIZE = 4096,
@@ -53,5 +71,9 @@ enum {
     CHECKPOINT_INDEX_AT = 16,
     CHECKPOINT_MASTER_FLUSHED_AT = 24,
     CHECKPOINT_CONFIRM_AT = 32,
+    /* Ours, in bytes that Apache leaves alone: how much of the newest index file is on the disk. One sector, so never torn. */
+    CHECKPOINT_INDEX_NOTE_AT = 64,
+    CHECKPOINT_INDEX_NOTE_SIZE = 48, /* u64 magic, i64 name, count, full name, full time, u32 CRC-32 of these, u32 0 */
 };
+#define CHECKPOINT_INDEX_NOTE_MAGIC 0x50494E544C454958u
 #define FILE_NAME_DIGITS 20

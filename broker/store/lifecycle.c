@@ -16,6 +16,7 @@
 #include "consume_queue.h"
 #include "file_layer.h"
 #include "flush.h"
+#include "index.h"
 #include "metadata.h"
 #include "peers.h"
 #include "recover.h"
@@ -68,6 +69,10 @@ int lifecycle_recover(struct store *store, void (*progress)(struct store *store,
         return r;
     *ret_what = "recovery";
     r = consume_queues_open(store, warm, commit_log_min_pos(store->commit_log));
+    /* Whoever has not yet looked through the index after a cold start leaves it as unsure as it was. */
+    store->index_unsure = warm ? atomic_load(&store->queue_table->indexed_pos) < 0 : !clean;
+    if (!warm)
+        atomic_store(&store->queue_table->indexed_pos, -1);
     if (r == 0)
         r = warm ? recover_warm(store) : recover_cold(store, ret_checkpoint, clean, progress);
     if (r < 0)
@@ -80,6 +85,9 @@ int lifecycle_serve(struct store *store, const struct checkpoint *checkpoint, co
     int64_t flushed_pos = atomic_load(&store->queue_table->log_flushed_pos);
     *ret_what = "recovery";
     int r = flush_start(store, flushed_pos, checkpoint, true, &store->flush);
+    if (r == 0)
+        r = index_start(store, store->index_unsure ? INDEX_TRUST_SYNCED : INDEX_TRUST_ALL, checkpoint, store->flush,
+                        &store->index);
     if (r == 0)
         r = turn_new(store, &store->turn);
     if (r == 0)
@@ -101,6 +109,7 @@ int lifecycle_stop(struct store *store)
 {
     metadata_stop(store);
     int r = turn_flush_all(store);
+    index_stop(TAKE_PTR(store->index));
     flush_stop(TAKE_PTR(store->flush)); /* writes the checkpoint */
     if (r == 0)
         r = checkpoint_abort_remove(store->config.store_root);
@@ -114,6 +123,7 @@ int lifecycle_stop(struct store *store)
 void lifecycle_free(struct store *store)
 {
     retention_free(TAKE_PTR(store->retention));
+    index_stop(TAKE_PTR(store->index));
     flush_stop(TAKE_PTR(store->flush));
     turn_free(TAKE_PTR(store->turn));
     peers_free(store);

@@ -33,6 +33,8 @@ struct store_config {
     int64_t disk_clean_percent, disk_force_percent, disk_warning_percent;
     int64_t disk_free_least, disk_free_enough; /* bytes */
     bool clean_forcibly;
+    bool index;
+    int64_t index_slots, index_entries; /* of one file */
     char **namesrvs; /* local name servers' names, NULL-terminated */
     struct conf *granted; /* the text itself */
 };
@@ -57,6 +59,8 @@ struct store {
     struct commit_log *commit_log;
     struct consume_queues *consume_queues;
     struct flush *flush;
+    bool index_unsure; /* what a predecessor left of it is only what was synced */
+    struct index *index;
     struct turn *turn;
     struct retention *retention;
 

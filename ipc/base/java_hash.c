@@ -47,11 +47,15 @@ static uint32_t next_code_point(const uint8_t *data, size_t size, size_t *ret_si
     return code >= 0xD800 && code <= 0xDFFF ? REPLACEMENT : code;
 }
 
-int32_t java_hash(struct bytes text)
+uint32_t java_hash_add(uint32_t hash, struct bytes text)
 {
-    uint32_t hash = 0;
     size_t taken;
     for (size_t i = 0; i < text.size; i += taken) {
+        if (text.data[i] < 0x80) {
+            hash = 31 * hash + text.data[i];
+            taken = 1;
+            continue;
+        }
         uint32_t code = next_code_point(text.data + i, text.size - i, &taken);
         if (code >= 0x10000) {
             hash = 31 * hash + (0xD800 + ((code - 0x10000) >> 10));
@@ -59,5 +63,10 @@ int32_t java_hash(struct bytes text)
         }
         hash = 31 * hash + code;
     }
-    return (int32_t)hash;
+    return hash;
+}
+
+int32_t java_hash(struct bytes text)
+{
+    return (int32_t)java_hash_add(0, text);
 }

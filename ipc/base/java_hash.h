@@ -5,3 +5,5 @@
 #include "base/bytes.h"
 
 int32_t java_hash(struct bytes text);
+/* Of a text that goes on: `hash` is what stands before `text`, which must begin with a character. */
+uint32_t java_hash_add(uint32_t hash, struct bytes text);

@@ -17,7 +17,7 @@
 
 #include "shm/segment.h"
 
-#define QUEUE_TABLE_VERSION 2
+#define QUEUE_TABLE_VERSION 3
 #define QUEUE_TABLE_SLOTS   131072u
 #define ADVANCE_COUNT       4096u
 
@@ -41,7 +41,8 @@ struct queue_table {
     _Atomic int64_t log_readable_pos;  /* what readers may see: written (ASYNC_FLUSH) or flushed (SYNC_FLUSH) */
     _Atomic int64_t dispatched_pos;    /* queues hold every record before it */
     _Atomic uint64_t advance_pos;      /* entries ever written to `advance` */
-    uint8_t pad[256 - 64 - 56];
+    _Atomic int64_t indexed_pos;       /* the index of keys holds every record before it; −1: nobody has looked yet */
+    uint8_t pad[256 - 64 - 64];
     _Atomic uint32_t advance[ADVANCE_COUNT];
     uint8_t pad2[32768 - 256 - 4 * ADVANCE_COUNT];
     struct queue_slot slots[QUEUE_TABLE_SLOTS];

@@ -1,6 +1,7 @@
 /* Kills a store at random and at its fault points while one front, played by this program, sends through its rings; then
  * looks into the files. What must hold: every request is answered, none twice differently; every message stands in the
- * commit log exactly once, where its answer says; every consume queue has exactly its messages, in order.
+ * commit log exactly once, where its answer says; every consume queue has exactly its messages, in order; index files are to
+ * the byte what a plain walk over the log makes.
  *
  *   store_kills [--kills N] [--points N] [--sync] [--seed N] [--store PATH]
  *
@@ -36,8 +37,10 @@
 #include "shm/queue_table.h"
 #include "shm/ring.h"
 #include "shm/segment.h"
+#include "tests/unit/broker/store/index_oracle.h"
 
-enum { OUTSTANDING = 64, QUEUES = 4, LOG_FILE = 1 << 20, QUEUE_FILE = 20000, BATCH_ITEMS = 5, TOKENS_MAX = 4000000 };
+enum { OUTSTANDING = 64, QUEUES = 4, LOG_FILE = 1 << 20, QUEUE_FILE = 20000, BATCH_ITEMS = 5, TOKENS_MAX = 4000000,
+       INDEX_SLOTS = 700, INDEX_ENTRIES = 5000 };
 enum kind { KIND_SINGLE, KIND_BATCH, KIND_REFUSED, KIND_LARGE, KIND_POISON };
 
 static struct {
@@ -130,8 +133,9 @@ static int config_make(void)
     int n = snprintf(text, sizeof text,
                      "brokerName=broker-a\nbrokerClusterName=C\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort=30911\n"
                      "storePathRootDir=%s\nmappedFileSizeCommitLog=%d\nmappedFileSizeConsumeQueue=%d\n"
-                     "flushDiskType=%s\nmaxMessageSize=200000\ndefaultTopicQueueNums=%d\n",
-                     h.root, LOG_FILE, QUEUE_FILE, h.sync ? "SYNC_FLUSH" : "ASYNC_FLUSH", QUEUES);
+                     "flushDiskType=%s\nmaxMessageSize=200000\ndefaultTopicQueueNums=%d\n"
+                     "maxHashSlotNum=%d\nmaxIndexNum=%d\n",
+                     h.root, LOG_FILE, QUEUE_FILE, h.sync ? "SYNC_FLUSH" : "ASYNC_FLUSH", QUEUES, INDEX_SLOTS, INDEX_ENTRIES);
     int fd = memfd_create("config", 0);
     MUST(fd >= 0 && write(fd, text, (size_t)n) == n);
     return fd;
@@ -248,8 +252,8 @@ static bool send_one(bool poison)
     size_t size = body_make(body, token, kind);
     char topic[16], properties[64];
     int topic_size = snprintf(topic, sizeof topic, "T%" PRIu64, random_below(3));
-    int properties_size = snprintf(properties, sizeof properties, "KEYS\1k%" PRIu64 "\2TAGS\1A\2%s", token,
-                                   poison ? "PINTLE_POISON\1y\2" : "");
+    int properties_size = snprintf(properties, sizeof properties, "KEYS\1k%" PRIu64 "%s\2TAGS\1A\2%s", token,
+                                   token % 3 ? "" : "  some other", poison ? "PINTLE_POISON\1y\2" : "");
     size_t whole = sizeof(struct msg_send) + (size_t)topic_size + 6 + (size_t)properties_size + size;
     struct msg_send *send = ring_reserve(&h.data_out, MSG_SEND, 0, whole, NULL);
     if (!send)
@@ -370,7 +374,7 @@ static const enum fault_point points[] = {
     FAULT_STORE_TAKEN,       FAULT_STORE_APPEND_PARTIAL, FAULT_STORE_APPENDED,     FAULT_STORE_LEDGER_WRITTEN,
     FAULT_STORE_RELEASED,    FAULT_STORE_ANSWER_PARTIAL, FAULT_STORE_ANSWERED,     FAULT_STORE_DISPATCH,
     FAULT_STORE_DISPATCHED,  FAULT_STORE_FLUSH_BEFORE,   FAULT_STORE_FLUSH_AFTER,  FAULT_STORE_ROLL,
-    FAULT_STORE_RECOVERING,
+    FAULT_STORE_RECOVERING,  FAULT_STORE_INDEX_ENTRIES,  FAULT_STORE_INDEX_HEADER,
 };
 
 static void die_at_point(unsigned round)
@@ -452,8 +456,11 @@ static int64_t queue_counts[3][QUEUES];
 static uint8_t *seen; /* by token: messages found */
 static int64_t *first_pos;
 
+static struct oracle oracle = {.slots = INDEX_SLOTS, .entries = INDEX_ENTRIES};
+
 static void message_found(const struct record *record)
 {
+    oracle_record(&oracle, record->topic, record->properties, record->pos, record->store_ms);
     MUST(record->body.size >= 16 && record->topic.size == 2 && record->queue_id < QUEUES);
     uint64_t token = be64_load(record->body.data), n = be64_load(record->body.data + 8);
     unsigned topic = record->topic.data[1] - '0';
@@ -544,7 +551,10 @@ static void files_check(void)
     for (unsigned topic = 0; topic < 3; topic++)
         for (int queue = 0; queue < QUEUES; queue++)
             queue_check(topic, queue);
-    printf("files: %" PRId64 " messages in %" PRId64 " bytes of log, each once; queues agree\n", messages, end);
+    MUST(oracle_agrees(&oracle, h.root));
+    printf("files: %" PRId64 " messages in %" PRId64 " bytes of log, each once; queues and %u index files agree\n", messages,
+           end, oracle.file_count);
+    oracle_done(&oracle);
 }
 
 /* Topics are written to their file in batches: a cluster that ends before knows only the queues that have messages. */
