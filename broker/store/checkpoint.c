@@ -12,10 +12,14 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "file_layer.h"
 #include "layout.h"
 
-enum { SAFE_MARGIN_MS = 3000 }; /* Apache's */
+enum {
+    SAFE_MARGIN_MS = 3000, /* Apache's */
+    LOCK_WAIT_MS = 3000,   /* one that was killed holds the lock until the kernel has taken its maps apart, or its disk has answered */
+};
 
 static int root_file_open(const char *root, const char *name, int flags)
 {
@@ -120,6 +124,9 @@ int checkpoint_lock_take(const char *root, int *ret_fd)
         return fd;
     /* The lock that Java's FileChannel.tryLock(0, 1) takes: an Apache broker and we exclude each other. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    int64_t until_ms = clock_monotonic_ms() + LOCK_WAIT_MS;
+    while (fcntl(fd, F_SETLK, &lock) < 0 && (errno == EACCES || errno == EAGAIN) && clock_monotonic_ms() < until_ms)
+        usleep(10000);
     if (fcntl(fd, F_SETLK, &lock) < 0)
         return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
     /* Only once: a write to the file may wait for the file system's journal, and a successor is waited for. */
