@@ -1,7 +1,8 @@
 /* Config files of the store: see config_files.h. The main thread marks what changed; a timer makes the text; the helper
  * thread writes it. Per file at most one text waits: a newer one replaces it. The helper touches nothing but its queue;
  * a write that failed is tried again with the next timer. The files are behind the image by CONFIG_FILES_BATCH_MS
- * (topics, groups) or flushConsumerOffsetInterval (offsets); only a cold start and Apache ever read them. */
+ * (topics, groups) or flushConsumerOffsetInterval (offsets); only a cold start and Apache ever read them. Offsets go to
+ * the metadata journal in the same rhythm. */
 #include "config_files.h"
 
 #include <errno.h>
@@ -10,17 +11,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/broker_keys.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "config_tables.h"
-#include "file_layer.h"
+#include "groups.h"
+#include "image.h"
+#include "journal.h"
 #include "json_file.h"
+#include "offsets.h"
 #include "run_time_config.h"
 #include "shm/board.h"
+#include "topics.h"
+
+/* What a file is to hold, and as of when. */
+struct image_of_file {
+    struct text text;
+    struct journal_note note;
+};
 
 struct config_files {
     struct store *store;
@@ -34,7 +44,7 @@ struct config_files {
     bool thread_runs;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake, idle;
-    struct text waiting[CONFIG_FILE_COUNT];
+    struct image_of_file waiting[CONFIG_FILE_COUNT];
     bool busy, stop;
 };
 
@@ -49,45 +59,53 @@ static const struct {
     [CONFIG_FILE_BROKER] = {BROKER_RUN_TIME_FILE, run_time_config_print_file, NULL},
 };
 
-static int folder_of(const struct store *store, char *folder, size_t size)
+int config_files_folder(const struct store *store, char *folder, size_t size)
 {
     int n = snprintf(folder, size, "%s/config", store->config.store_root);
     return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
-int config_files_load(struct store *store)
+const char *config_files_name(enum config_file file)
+{
+    return files[file].name;
+}
+
+bool config_files_is_json(enum config_file file)
+{
+    return files[file].load;
+}
+
+int config_files_take(struct store *store, enum config_file file, json_t *json)
 {
     char folder[sizeof(((struct config_files *)0)->folder)];
-    int r = folder_of(store, folder, sizeof folder);
-    for (unsigned i = 0; i < CONFIG_FILE_COUNT && r == 0; i++) {
-        json_t *json = NULL;
-        r = files[i].load ? json_file_read(folder, files[i].name, &json) : run_time_config_load_file(store, folder);
-        if (r == -ENOENT) {
-            r = 0;
-            continue;
-        }
-        if (r == 0 && files[i].load)
-            r = files[i].load(store, json);
-        json_decref(json);
-        if (r < 0)
-            log_error("cannot read %s/%s: %s", folder, files[i].name,
-                      r == -EBADMSG ? "it is not what RocketMQ writes, and there is no good .bak" : strerror(-r));
-    }
-    return r;
+    int r = config_files_folder(store, folder, sizeof folder);
+    if (r < 0)
+        return r;
+    return files[file].load ? files[file].load(store, json) : run_time_config_load_file(store, folder);
 }
 
 /* Helper thread. */
 
-static int take_waiting(struct config_files *config, struct text *ret_text)
+static int take_waiting(struct config_files *config, struct image_of_file *ret_image)
 {
     for (int i = 0; i < CONFIG_FILE_COUNT; i++) {
-        if (!config->waiting[i].data)
+        if (!config->waiting[i].text.data)
             continue;
-        *ret_text = config->waiting[i];
-        config->waiting[i] = (struct text){NULL, 0, 0};
+        *ret_image = config->waiting[i];
+        config->waiting[i].text = (struct text){NULL, 0, 0};
         return i;
     }
     return -1;
+}
+
+/* The note is on the disk before the file has its name, or after a power cut our own file would pass for Apache's. */
+static int write_one(struct config_files *config, struct image_of_file *image)
+{
+    struct json_file_stamp stamp = json_file_stamp(image->text.data, image->text.size);
+    image->note.size = stamp.size;
+    image->note.crc32 = stamp.crc32;
+    int r = journal_note(config->store->journal, &image->note);
+    return r < 0 ? r : json_file_write(config->folder, files[image->note.file].name, image->text.data, image->text.size);
 }
 
 static void *run(void *argument)
@@ -96,8 +114,8 @@ static void *run(void *argument)
     pthread_setname_np(pthread_self(), "config-files");
     pthread_mutex_lock(&config->mutex);
     for (;;) {
-        struct text text;
-        int file = take_waiting(config, &text);
+        struct image_of_file image;
+        int file = take_waiting(config, &image);
         if (file < 0) {
             config->busy = false;
             pthread_cond_broadcast(&config->idle);
@@ -108,12 +126,12 @@ static void *run(void *argument)
         }
         config->busy = true;
         pthread_mutex_unlock(&config->mutex);
-        int r = json_file_write(config->folder, files[file].name, text.data, text.size);
+        int r = write_one(config, &image);
         if (r < 0) {
             log_error("cannot write %s/%s: %s; it will be tried again", config->folder, files[file].name, strerror(-r));
             atomic_fetch_or(&config->failed, 1u << file);
         }
-        text_free(&text);
+        text_free(&image.text);
         pthread_mutex_lock(&config->mutex);
     }
     pthread_mutex_unlock(&config->mutex);
@@ -122,14 +140,25 @@ static void *run(void *argument)
 
 /* Main thread. */
 
+static struct data_version version_of(const struct store *store, enum config_file file)
+{
+    return file == CONFIG_FILE_TOPICS    ? topics_version(store->topics)
+           : file == CONFIG_FILE_GROUPS  ? groups_version(store->groups)
+           : file == CONFIG_FILE_OFFSETS ? offsets_version(store->offsets)
+                                         : (struct data_version){0, 0, 0};
+}
+
 static void hand_over(struct config_files *config, enum config_file file)
 {
-    struct text text = {NULL, 0, 0};
-    files[file].print(config->store, &text);
+    struct store *store = config->store;
+    struct image_of_file image = {.note = {.file = (uint8_t)file,
+                                           .version = version_of(store, file),
+                                           .covers_pos = journal_end_pos(store->journal)}};
+    files[file].print(store, &image.text);
     config->changed[file] = false;
     pthread_mutex_lock(&config->mutex);
-    struct text old = config->waiting[file];
-    config->waiting[file] = text;
+    struct text old = config->waiting[file].text;
+    config->waiting[file] = image;
     pthread_cond_signal(&config->wake);
     pthread_mutex_unlock(&config->mutex);
     text_free(&old);
@@ -167,6 +196,8 @@ static int on_offsets(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct config_files *config = userdata;
     take_failures(config);
+    if (config->changed[CONFIG_FILE_OFFSETS])
+        journal_want_offsets(config->store->journal, image_mark(config->store->image));
     hand_over_changed(config);
     int r = sd_event_source_set_time_relative(source, (uint64_t)config->store->config.flush_offset_interval_ms * 1000);
     return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -200,7 +231,7 @@ static void config_files_free(struct config_files *config)
         pthread_join(config->thread, NULL);
     }
     for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
-        text_free(&config->waiting[i]);
+        text_free(&config->waiting[i].text);
     pthread_cond_destroy(&config->wake);
     pthread_cond_destroy(&config->idle);
     pthread_mutex_destroy(&config->mutex);
@@ -228,10 +259,7 @@ int config_files_start(struct store *store)
     pthread_mutex_init(&config->mutex, NULL);
     pthread_cond_init(&config->wake, NULL);
     pthread_cond_init(&config->idle, NULL);
-    int r = folder_of(store, config->folder, sizeof config->folder);
-    if (r < 0)
-        return r;
-    r = file_layer_mkdir(config->folder);
+    int r = config_files_folder(store, config->folder, sizeof config->folder);
     if (r < 0)
         return r;
     r = add_timer(config, &config->batch_timer, CONFIG_FILES_BATCH_MS, on_batch);

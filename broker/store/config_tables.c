@@ -236,7 +236,7 @@ static char *take_extra(json_t *entry)
     return json_object_size(entry) ? json_dumps(entry, JSON_COMPACT | JSON_SORT_KEYS) : strdup("");
 }
 
-static struct data_version read_version(json_t *json)
+struct data_version config_tables_version(json_t *json)
 {
     json_t *version = json_object_get(json, "dataVersion");
     return (struct data_version){
@@ -297,7 +297,7 @@ int config_tables_load_topics(struct store *store, json_t *json)
         if (r < 0)
             return r;
     }
-    struct data_version version = read_version(json);
+    struct data_version version = config_tables_version(json);
     topics_set_version(store->topics, &version);
     return 0;
 }
@@ -353,7 +353,7 @@ int config_tables_load_groups(struct store *store, json_t *json)
         PN_FREE char *text = json_dumps(forbidden, JSON_COMPACT);
         groups_set_forbidden(store->groups, text, strlen(text));
     }
-    struct data_version version = read_version(json);
+    struct data_version version = config_tables_version(json);
     groups_set_version(store->groups, &version);
     return 0;
 }
@@ -377,7 +377,7 @@ int config_tables_load_offsets(struct store *store, json_t *json)
             offsets_set(store->offsets, bytes_of(key), (int32_t)queue_id, number_of(value, -1));
         }
     }
-    struct data_version version = read_version(json);
+    struct data_version version = config_tables_version(json);
     offsets_set_version(store->offsets, &version);
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "data_version.h"
 #include "json/json_body.h"
 #include "store.h"
 
@@ -15,3 +16,4 @@ void config_tables_print_offsets(struct store *store, struct text *text);
 int config_tables_load_topics(struct store *store, json_t *json);
 int config_tables_load_groups(struct store *store, json_t *json);
 int config_tables_load_offsets(struct store *store, json_t *json);
+struct data_version config_tables_version(json_t *json);

@@ -170,23 +170,32 @@ static struct group *new_group(struct groups *groups, struct bytes name)
     return group;
 }
 
+static int read_put(struct cursor *c, struct data_version *ret_version, struct group *ret_group, struct bytes *ret_name,
+                    struct bytes *ret_extra)
+{
+    *ret_version = data_version_get(c);
+    ret_group->broker_id = cursor_get_i64(c);
+    ret_group->which_broker_when_slow = cursor_get_i64(c);
+    ret_group->retry_max_times = cursor_get_i32(c);
+    ret_group->retry_queues = cursor_get_i32(c);
+    ret_group->sys_flag = cursor_get_i32(c);
+    ret_group->consume_timeout_minutes = cursor_get_i32(c);
+    ret_group->consume_enable = cursor_get_u8(c);
+    ret_group->from_min_enable = cursor_get_u8(c);
+    ret_group->broadcast_enable = cursor_get_u8(c);
+    ret_group->orderly = cursor_get_u8(c);
+    ret_group->notify_members_changed = cursor_get_u8(c);
+    *ret_name = cursor_get_string(c);
+    *ret_extra = cursor_get_string(c);
+    return c->bad || ret_name->size == 0 || memchr(ret_name->data, 0, ret_name->size) ? -EBADMSG : 0;
+}
+
 static int apply_put(struct groups *groups, struct cursor *c)
 {
     struct group read = {0};
-    struct data_version version = data_version_get(c);
-    read.broker_id = cursor_get_i64(c);
-    read.which_broker_when_slow = cursor_get_i64(c);
-    read.retry_max_times = cursor_get_i32(c);
-    read.retry_queues = cursor_get_i32(c);
-    read.sys_flag = cursor_get_i32(c);
-    read.consume_timeout_minutes = cursor_get_i32(c);
-    read.consume_enable = cursor_get_u8(c);
-    read.from_min_enable = cursor_get_u8(c);
-    read.broadcast_enable = cursor_get_u8(c);
-    read.orderly = cursor_get_u8(c);
-    read.notify_members_changed = cursor_get_u8(c);
-    struct bytes name = cursor_get_string(c), extra = cursor_get_string(c);
-    if (c->bad || name.size == 0 || memchr(name.data, 0, name.size))
+    struct data_version version;
+    struct bytes name, extra;
+    if (read_put(c, &version, &read, &name, &extra) < 0)
         return -EBADMSG;
     struct group *group = groups_find(groups, name);
     if (!group)
@@ -209,12 +218,33 @@ static void remove_group(struct groups *groups, struct bytes name)
     free(group);
 }
 
+static int read_drop(struct cursor *c, struct data_version *ret_version, bool *ret_clean_offsets, struct bytes *ret_name)
+{
+    *ret_version = data_version_get(c);
+    *ret_clean_offsets = cursor_get_u8(c);
+    *ret_name = cursor_get_string(c);
+    return c->bad || ret_name->size == 0 ? -EBADMSG : 0;
+}
+
+struct bytes groups_image_name(enum image_type type, struct bytes payload, bool *ret_clean_offsets)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    struct data_version version;
+    struct group read;
+    struct bytes name = {NULL, 0}, extra;
+    *ret_clean_offsets = false;
+    int r = type == IMAGE_GROUP_PUT    ? read_put(&c, &version, &read, &name, &extra)
+            : type == IMAGE_GROUP_DROP ? read_drop(&c, &version, ret_clean_offsets, &name)
+                                       : -EBADMSG;
+    return r < 0 ? (struct bytes){NULL, 0} : name;
+}
+
 static int apply_drop(struct store *store, struct cursor *c)
 {
-    struct data_version version = data_version_get(c);
-    bool clean_offsets = cursor_get_u8(c);
-    struct bytes name = cursor_get_string(c);
-    if (c->bad || name.size == 0)
+    struct data_version version;
+    bool clean_offsets;
+    struct bytes name;
+    if (read_drop(c, &version, &clean_offsets, &name) < 0)
         return -EBADMSG;
     remove_group(store->groups, name);
     if (clean_offsets)
@@ -236,6 +266,21 @@ int groups_apply_image(struct store *store, enum image_type type, struct bytes p
     struct bytes forbidden = cursor_get_string(&c);
     groups_set_forbidden(store->groups, (const char *)forbidden.data, forbidden.size);
     return c.bad ? -EBADMSG : 0;
+}
+
+int groups_apply_journal(struct store *store, enum image_type type, struct bytes payload)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    if (type != IMAGE_GROUP_DROP)
+        return groups_apply_image(store, type, payload);
+    struct data_version version;
+    bool clean_offsets;
+    struct bytes name;
+    if (read_drop(&c, &version, &clean_offsets, &name) < 0)
+        return -EBADMSG;
+    remove_group(store->groups, name);
+    store->groups->version = version;
+    return 0;
 }
 
 /* Changes. */

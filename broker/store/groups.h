@@ -47,6 +47,10 @@ struct group groups_default(char *name);
 
 int groups_make_system(struct store *store);
 int groups_apply_image(struct store *store, enum image_type type, struct bytes payload);
+/* A record of the metadata journal at a cold start: a drop leaves offsets to the caller. */
+int groups_apply_journal(struct store *store, enum image_type type, struct bytes payload);
+/* Whom a put or drop is about; empty if it makes no sense. */
+struct bytes groups_image_name(enum image_type type, struct bytes payload, bool *ret_clean_offsets);
 void groups_write_image(struct groups *groups, struct image *image);
 struct data_version groups_version(const struct groups *groups);
 void groups_set_version(struct groups *groups, const struct data_version *version);

@@ -33,6 +33,7 @@ struct image {
     struct image_record *open; /* between image_begin and image_end */
     enum image_type open_type;
     bool discard;                                            /* the open record goes nowhere */
+    uint64_t promised_mark;
     _Alignas(struct image_record) uint8_t spill[128 * 1024]; /* where it is made; more than any record has */
 };
 
@@ -85,6 +86,33 @@ void image_free(struct image *image)
     free(image);
 }
 
+static uint64_t mark_of(uint64_t turn, uint64_t pos)
+{
+    return turn << IMAGE_MARK_BITS | pos;
+}
+
+bool image_is_promised(enum image_type type)
+{
+    switch (type) {
+    case IMAGE_TOPIC_PUT:
+    case IMAGE_TOPIC_DROP:
+    case IMAGE_TOPICS_VERSION:
+    case IMAGE_GROUP_PUT:
+    case IMAGE_GROUP_DROP:
+    case IMAGE_GROUPS_VERSION:
+    case IMAGE_RESET:
+    case IMAGE_RUN_TIME_CONFIG:
+        return true;
+    case IMAGE_OFFSET:
+    case IMAGE_OFFSETS_VERSION:
+    case IMAGE_LOCK:
+    case IMAGE_UNLOCK:
+    case IMAGE_RESET_SEEN:
+        return false;
+    }
+    return false;
+}
+
 /* The record at `pos`, or NULL if it is not one. */
 static const struct image_record *checked_record(const uint8_t *data, uint64_t pos, uint64_t end_pos, uint32_t number)
 {
@@ -116,6 +144,8 @@ int image_replay(struct image *image, image_apply apply, void *context)
             return -EBADMSG;
         pos += round_up_8(record->size);
         number++;
+        if (image_is_promised(record->type))
+            image->promised_mark = mark_of(turn, pos);
     }
     if (pos != end_pos)
         return -EBADMSG;
@@ -141,6 +171,8 @@ void image_forget(struct image *image)
     give_back(image, 1);
     image->pos = 0;
     image->number = 0;
+    image->promised_mark = 0;
+    atomic_store_explicit(&image->shared->journal.file_id, 0, memory_order_relaxed);
 }
 
 int image_flip(struct image *image)
@@ -167,6 +199,7 @@ int image_flip(struct image *image)
     /* Pairs with the acquire loads of image_replay() in a successor. */
     atomic_store_explicit(&image->shared->end_pos[image->turn & 1], image->pos, memory_order_release);
     atomic_store_explicit(&image->shared->active, image->turn, memory_order_release);
+    image->promised_mark = mark_of(image->turn, image->pos);
     give_back(image, old_turn);
     return 0;
 }
@@ -231,9 +264,80 @@ void image_end(struct image *image, struct cursor *payload)
         return;
     FAULT_POINT(STORE_METADATA);
     atomic_store_explicit(&image->shared->end_pos[image->turn & 1], image->pos, memory_order_release);
+    if (image_is_promised(image->open_type))
+        image->promised_mark = mark_of(image->turn, image->pos);
 }
 
 uint64_t image_end_pos(const struct image *image)
 {
     return atomic_load_explicit(&image->shared->end_pos[image->turn & 1], memory_order_relaxed);
+}
+
+/* Marks and followers. */
+
+uint64_t image_mark(const struct image *image)
+{
+    return is_live(image) ? mark_of(image->turn, image->pos) : 0;
+}
+
+uint64_t image_promised_mark(const struct image *image)
+{
+    return image->promised_mark;
+}
+
+struct image_journal *image_journal(struct image *image)
+{
+    return &image->shared->journal;
+}
+
+uint64_t image_turn_mark(const struct image *image)
+{
+    return mark_of(atomic_load_explicit(&image->shared->active, memory_order_acquire), 0);
+}
+
+uint64_t image_published_mark(const struct image *image)
+{
+    uint64_t turn = atomic_load_explicit(&image->shared->active, memory_order_acquire);
+    return mark_of(turn, atomic_load_explicit(&image->shared->end_pos[turn & 1], memory_order_acquire));
+}
+
+/* One record into `copy`, since a flip may give the half's pages back at any moment; then its bytes are zeros. */
+static bool copy_record(const uint8_t *data, uint64_t pos, uint64_t end_pos, struct image_record *copy, size_t room)
+{
+    struct image_record header;
+    if (end_pos - pos < sizeof header)
+        return false;
+    memcpy(&header, data + pos, sizeof header);
+    if (header.size < sizeof header || header.size > end_pos - pos || header.size > room)
+        return false;
+    memcpy(copy, data + pos, header.size);
+    return copy->size == header.size && record_crc(copy, header.size) == copy->crc32;
+}
+
+int image_follow(struct image *image, uint64_t *mark, uint64_t end_mark, image_apply visit, void *context)
+{
+    const uint64_t pos_mask = (1ull << IMAGE_MARK_BITS) - 1;
+    uint64_t turn = *mark >> IMAGE_MARK_BITS, pos = *mark & pos_mask, end_pos = end_mark & pos_mask;
+    uint64_t active = atomic_load_explicit(&image->shared->active, memory_order_acquire);
+    if (turn != active || end_mark >> IMAGE_MARK_BITS != turn)
+        return -ESTALE;
+    const size_t room = sizeof image->spill;
+    struct image_record *copy = malloc(room);
+    if (!copy)
+        return -ENOMEM;
+    int r = 0;
+    /* Pairs with the release of image_end(): the caller's end_mark was published before it was handed over. */
+    uint64_t published = atomic_load_explicit(&image->shared->end_pos[turn & 1], memory_order_acquire);
+    while (r >= 0 && pos < end_pos && end_pos <= published) {
+        if (!copy_record(half_data(image, turn), pos, end_pos, copy, room)) {
+            r = atomic_load_explicit(&image->shared->active, memory_order_acquire) == turn ? -EBADMSG : -ESTALE;
+            break;
+        }
+        r = visit(context, copy->type, (struct bytes){(const uint8_t *)(copy + 1), copy->size - sizeof *copy});
+        pos += round_up_8(copy->size);
+    }
+    free(copy);
+    if (r >= 0)
+        *mark = mark_of(turn, pos);
+    return r < 0 ? r : 0;
 }

@@ -18,7 +18,10 @@
  * A record is valid if its size lies within the published bytes, its number is that of its predecessor plus one (the
  * first of a half has 1) and its CRC holds. An image with an invalid record, an end_pos between records or another
  * version is not believed as a whole: the store then starts cold, from its JSON files, as it does when `active` is 0.
- * Host byte order. One thread. */
+ * The page also holds what a successor must know of the metadata journal (journal.h), which follows the image: how far it
+ * has come, and where its file ends. A mark is a place in the image as one growing number: turn << 28 | bytes.
+ *
+ * Host byte order. One thread writes; the journal's thread follows what is published. */
 #pragma once
 
 #include <stdatomic.h>
@@ -41,11 +44,21 @@ struct image_record {
 };
 _Static_assert(sizeof(struct image_record) == 16, "layout");
 
+/* Written by the journal's thread alone, each word behind the bytes that it speaks of. Zero: there is no journal. */
+struct image_journal {
+    _Atomic uint64_t file_id;       /* of the file whose end_pos this is */
+    _Atomic uint64_t end_pos;       /* behind its last whole record */
+    _Atomic uint64_t mark;          /* records of promised kinds before it are in the file */
+    _Atomic uint64_t offsets_mark;  /* and offsets before this one */
+    _Atomic uint64_t snapshot_size; /* the file's, when it was made */
+};
+
 struct image_layout {
     struct segment_header header;
     _Atomic uint64_t active;
     _Atomic uint64_t end_pos[2];
-    uint8_t pad[IMAGE_PAGE - 64 - 24];
+    struct image_journal journal;
+    uint8_t pad[IMAGE_PAGE - 64 - 24 - 40];
 };
 _Static_assert(sizeof(struct image_layout) == IMAGE_PAGE, "layout");
 _Static_assert(IMAGE_PAGE + 2 * IMAGE_HALF_SIZE <= CONTRACT_IMAGE_SIZE, "both halves fit");
@@ -95,3 +108,18 @@ void image_end(struct image *image, struct cursor *payload);
 
 /* For tests and the board: bytes published in the active half. */
 uint64_t image_end_pos(const struct image *image);
+
+/* Marks. Of the end of what is published; and behind the last record of a kind that the journal promises to keep. */
+enum { IMAGE_MARK_BITS = 28 };
+uint64_t image_mark(const struct image *image);
+uint64_t image_promised_mark(const struct image *image);
+bool image_is_promised(enum image_type type);
+struct image_journal *image_journal(struct image *image);
+
+/* For the journal's thread: hands over each record from *mark on up to `end_mark`, in copies that are checked, and moves
+ * *mark. -ESTALE: the image has been flipped since, and the state is to be read from image_turn_mark() on. What visit()
+ * returns below 0 ends it. */
+int image_follow(struct image *image, uint64_t *mark, uint64_t end_mark, image_apply visit, void *context);
+/* Where the half in use begins, and where what is published of it ends; any thread. */
+uint64_t image_turn_mark(const struct image *image);
+uint64_t image_published_mark(const struct image *image);

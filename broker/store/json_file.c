@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <isa-l/crc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,12 @@ static int make_path(char path[PATH_SIZE], const char *folder, const char *name,
     return size < 0 || size >= PATH_SIZE ? -ENAMETOOLONG : 0;
 }
 
-/* -ENOENT also for an empty file: that is what a broker leaves that was killed between truncating and writing. */
-static int read_one(const char *path, json_t **ret_json)
+struct json_file_stamp json_file_stamp(const char *data, size_t size)
+{
+    return (struct json_file_stamp){.size = size, .crc32 = crc32_gzip_refl(0, (const uint8_t *)data, size)};
+}
+
+int json_file_bytes(const char *path, char **ret_data, struct json_file_stamp *ret_stamp)
 {
     PN_CLOSE int fd = file_layer_open(path, O_RDONLY, 0);
     if (fd < 0)
@@ -34,14 +39,27 @@ static int read_one(const char *path, json_t **ret_json)
         return -ENOENT;
     if (st.st_size > FILE_SIZE_MAX)
         return -EFBIG;
-    PN_FREE char *data = malloc((size_t)st.st_size);
+    PN_FREE char *data = malloc((size_t)st.st_size + 1);
     if (!data)
         return -ENOMEM;
     ssize_t n = file_layer_pread(fd, data, (size_t)st.st_size, 0);
     if (n != st.st_size)
         return n < 0 ? (int)n : -EIO;
+    data[n] = 0;
+    *ret_stamp = json_file_stamp(data, (size_t)n);
+    ret_stamp->changed_ms = st.st_mtim.tv_sec * 1000ll + st.st_mtim.tv_nsec / 1000000;
+    *ret_data = TAKE_PTR(data);
+    return 0;
+}
+
+static int read_one(const char *path, json_t **ret_json, struct json_file_stamp *ret_stamp)
+{
+    PN_FREE char *data = NULL;
+    int r = json_file_bytes(path, &data, ret_stamp);
+    if (r < 0)
+        return r;
     const char *error;
-    *ret_json = json_body_parse_file((struct bytes){(const uint8_t *)data, (size_t)st.st_size}, &error);
+    *ret_json = json_body_parse_file((struct bytes){(const uint8_t *)data, ret_stamp->size}, &error);
     if (!json_is_object(*ret_json)) {
         json_decref(*ret_json);
         *ret_json = NULL;
@@ -50,18 +68,20 @@ static int read_one(const char *path, json_t **ret_json)
     return 0;
 }
 
-int json_file_read(const char *folder, const char *name, json_t **ret_json)
+int json_file_read(const char *folder, const char *name, json_t **ret_json, struct json_file_stamp *ret_stamp)
 {
     char path[PATH_SIZE];
     int r = make_path(path, folder, name, "");
     if (r < 0)
         return r;
-    r = read_one(path, ret_json);
+    r = read_one(path, ret_json, ret_stamp);
     if (r != -ENOENT && r != -EBADMSG)
         return r;
     int bak = make_path(path, folder, name, ".bak");
     if (bak == 0)
-        bak = read_one(path, ret_json);
+        bak = read_one(path, ret_json, ret_stamp);
+    if (bak == 0)
+        ret_stamp->is_bak = true;
     return bak == -ENOENT ? r : bak;
 }
 

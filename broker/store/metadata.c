@@ -10,15 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "catalogue.h"
 #include "codes.h"
+#include "cold_load.h"
 #include "config_files.h"
 #include "consume_queue.h"
 #include "groups.h"
+#include "held_answers.h"
 #include "image.h"
+#include "journal.h"
 #include "members.h"
 #include "offsets.h"
 #include "queue_locks.h"
@@ -37,6 +41,9 @@ _Static_assert(MSG_OFFSET_LIST_MAX <= PEER_CONTROL_ANSWER_ROOM / 2, "an answer h
 struct metadata {
     sd_event_source *sweep_timer;
     bool locks_looked; /* locks of clients that did not come back are released */
+    struct journal_note notes[CONFIG_FILE_COUNT]; /* files that a cold start has read */
+    unsigned note_count;
+    bool warm;
 };
 
 /* Opening. */
@@ -122,7 +129,7 @@ static int load_cold(struct store *store)
     if (r < 0)
         return r;
     image_forget(store->image);
-    r = config_files_load(store);
+    r = cold_load(store, store->metadata->notes, &store->metadata->note_count);
     if (r < 0)
         return r;
     return image_flip(store->image);
@@ -147,6 +154,7 @@ int metadata_open(struct store *store, int image_fd, bool warm)
         return r;
     board_set(store->board, COUNTER_MEMBERS, 0); /* the predecessor's members come again */
     r = warm ? load_image(store) : -ENODATA;
+    store->metadata->warm = r == 0;
     if (warm && r < 0)
         log_warning("the metadata image is not usable (%s): reading config/", strerror(-r));
     if (r < 0)
@@ -168,7 +176,14 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 
 int metadata_start(struct store *store)
 {
-    int r = config_files_start(store);
+    int r = journal_start(store, store->metadata->notes, store->metadata->note_count, &store->journal);
+    if (r == 0)
+        r = held_answers_new(store, &store->held_answers);
+    if (r == 0) {
+        if (store->metadata->warm) /* what the predecessor did not get there; what files say is safe */
+            held_answers_batch(store, 0);
+        r = config_files_start(store);
+    }
     if (r == 0)
         r = registration_start(store);
     if (r == 0)
@@ -182,7 +197,12 @@ int metadata_start(struct store *store)
 void metadata_stop(struct store *store)
 {
     registration_stop(store);
+    /* First what is a store's alone: files take their time. */
+    if (store->journal)
+        journal_want_offsets(store->journal, image_mark(store->image));
     config_files_stop(store);
+    held_answers_free(TAKE_PTR(store->held_answers));
+    journal_stop(TAKE_PTR(store->journal));
 }
 
 void metadata_free(struct store *store)
@@ -203,7 +223,37 @@ void metadata_free(struct store *store)
 
 void metadata_clamp_offsets(struct store *store)
 {
+    if (topics_forget_dropped(store->topics) && image_flip(store->image) < 0)
+        log_warning("the metadata image is full: it still names topics that were dropped");
     offsets_clamp(store);
+}
+
+/* The journal, and who waits for it. */
+
+bool metadata_answer_held(struct store *store)
+{
+    return held_answers_turn(store);
+}
+
+uint64_t metadata_release_pos(const struct store *store, const struct peer *peer)
+{
+    uint64_t held_pos = held_answers_release_pos(store->held_answers, peer);
+    return held_pos < peer->control_in.next_pos ? held_pos : peer->control_in.next_pos;
+}
+
+void metadata_batch_taken(struct store *store, int64_t base_pos)
+{
+    held_answers_batch(store, base_pos);
+}
+
+int64_t metadata_stable_pos(struct store *store)
+{
+    return held_answers_stable_pos(store);
+}
+
+bool metadata_holds_answers(const struct store *store)
+{
+    return held_answers_any(store->held_answers);
 }
 
 /* Peers. */
@@ -226,6 +276,7 @@ void metadata_peer_added(struct store *store, struct peer *peer)
 
 void metadata_peer_gone(struct store *store, struct peer *peer)
 {
+    held_answers_drop_peer(store->held_answers, peer);
     catalogue_peer_gone(store, peer);
     members_drop_peer(store, peer);
     /* It holds nobody up any more, also while it is still in the list of peers. */
@@ -247,13 +298,57 @@ struct request {
     const void *payload;
     size_t size;
     uint64_t pos;
+    enum { PROMISES_NOTHING, PROMISES, PROMISES_IF_IT_CAN } promise;
+    uint64_t promised_before; /* mark */
 };
+
+/* What is answered only when the journal has it. Heartbeats and pulls that make a group go on without it where it fails. */
+static void set_promise(struct request *request, enum msg_kind kind)
+{
+    struct msg_group_put put;
+    request->promised_before = image_promised_mark(request->store->image);
+    switch (kind) {
+    case MSG_TOPIC_PUT:
+    case MSG_TOPIC_DROP:
+    case MSG_GROUP_DROP:
+    case MSG_GROUP_FORBID:
+    case MSG_CONFIG_PUT:
+        request->promise = PROMISES;
+        break;
+    case MSG_GROUP_PUT:
+        memcpy(&put, request->payload, sizeof put);
+        request->promise = put.flags & MSG_GROUP_AUTO ? PROMISES_IF_IT_CAN : PROMISES;
+        break;
+    case MSG_MEMBER_PUT:
+    case MSG_OFFSET_RESET:
+        request->promise = PROMISES_IF_IT_CAN;
+        break;
+    default:
+        request->promise = PROMISES_NOTHING;
+    }
+}
+
+/* Also of what was there already: a predecessor may have died between image and journal. */
+static bool is_to_wait(const struct request *request)
+{
+    struct store *store = request->store;
+    if (held_answers_are_due(store))
+        return false;
+    return request->promise == PROMISES ||
+           (request->promise == PROMISES_IF_IT_CAN && image_promised_mark(store->image) > request->promised_before);
+}
 
 static void answer(const struct request *request, uint64_t token, int32_t code, int64_t value, const char *remark)
 {
     if (token == 0)
         return;
     catalogue_feed_peer(request->store, request->peer);
+    if (code == CODE_SUCCESS && is_to_wait(request)) {
+        pn_assert(value == 0);
+        struct held_answer held = {request->peer, token, request->pos, request->promise == PROMISES_IF_IT_CAN, remark};
+        held_answers_add(request->store, &held);
+        return;
+    }
     peer_answer(request->peer, token, request->pos, code, value, remark);
 }
 
@@ -490,9 +585,24 @@ static void take_config_put(const struct request *request)
     answer(request, put.token, code, 0, remark);
 }
 
+/* While the journal fails nothing new is promised. */
+static bool refused_by_journal(const struct request *request)
+{
+    struct journal *journal = request->store->journal;
+    if (request->promise != PROMISES || !journal || journal_error(journal) == 0)
+        return false;
+    struct msg_request common;
+    memcpy(&common, request->payload, sizeof common);
+    answer(request, common.token, CODE_SYSTEM_ERROR, 0, journal_error_text(journal));
+    return true;
+}
+
 void metadata_take(struct store *store, struct peer *peer, const struct ring_view *view)
 {
-    struct request request = {store, peer, view->payload, view->payload_size, view->record.pos};
+    struct request request = {store, peer, view->payload, view->payload_size, view->record.pos, PROMISES_NOTHING, 0};
+    set_promise(&request, view->record.kind);
+    if (refused_by_journal(&request))
+        return;
     switch (view->record.kind) {
     case MSG_MEMBER_PUT:
         take_member_put(&request);

@@ -255,6 +255,15 @@ void offsets_write_image(struct offsets *offsets, struct image *image)
     write_version(offsets, image);
 }
 
+struct bytes offsets_image_key(struct bytes payload, int32_t *ret_queue_id)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    (void)cursor_get_i64(&c);
+    *ret_queue_id = cursor_get_i32(&c);
+    struct bytes key = cursor_get_string(&c);
+    return c.bad || key.size == 0 || !memchr(key.data, '@', key.size) ? (struct bytes){NULL, 0} : key;
+}
+
 int offsets_apply_image(struct store *store, enum image_type type, struct bytes payload)
 {
     struct cursor c = cursor_over(payload.data, payload.size);

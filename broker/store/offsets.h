@@ -58,6 +58,8 @@ size_t offsets_list(struct store *store, const struct msg_offset_list *list, str
                     struct bytes after, uint8_t *payload);
 
 int offsets_apply_image(struct store *store, enum image_type type, struct bytes payload);
+/* topic@group of an offset's or reset's record; empty if it makes no sense. */
+struct bytes offsets_image_key(struct bytes payload, int32_t *ret_queue_id);
 void offsets_write_image(struct offsets *offsets, struct image *image);
 struct data_version offsets_version(const struct offsets *offsets);
 void offsets_set_version(struct offsets *offsets, const struct data_version *version);

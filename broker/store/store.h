@@ -74,6 +74,8 @@ struct store {
     struct catalogue *catalogue;
     struct registration *registration;
     struct config_files *config_files;
+    struct journal *journal;
+    struct held_answers *held_answers;
     struct run_time_config *run_time_config;
     struct metadata *metadata;
 };

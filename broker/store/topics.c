@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "catalogue.h"
 #include "codes.h"
 #include "config_files.h"
+#include "journal.h"
 #include "msg/names.h"
 #include "offsets.h"
 #include "registration.h"
@@ -275,21 +277,35 @@ static void set_extra(struct topic *topic, const char *extra, size_t size)
     pn_assert(!size || topic->extra);
 }
 
+static bool is_usable(struct bytes name)
+{
+    return name.size > 0 && name.size <= MSG_TOPIC_MAX && !memchr(name.data, 0, name.size);
+}
+
+static int read_put(struct cursor *c, struct data_version *ret_version, struct topic *ret_topic, struct bytes *ret_name,
+                    struct bytes *ret_extra)
+{
+    *ret_version = data_version_get(c);
+    ret_topic->read_queues = cursor_get_i32(c);
+    ret_topic->write_queues = cursor_get_i32(c);
+    ret_topic->perm = cursor_get_i32(c);
+    ret_topic->sys_flag = cursor_get_i32(c);
+    ret_topic->order = cursor_get_u8(c);
+    ret_topic->multi_tag = cursor_get_u8(c);
+    ret_topic->slot_base = cursor_get_u32(c);
+    ret_topic->slot_count = cursor_get_u32(c);
+    ret_topic->slot_generation = cursor_get_u32(c);
+    *ret_name = cursor_get_string(c);
+    *ret_extra = cursor_get_string(c);
+    return c->bad || !is_usable(*ret_name) ? -EBADMSG : 0;
+}
+
 static int apply_put(struct topics *topics, struct cursor *c)
 {
     struct topic read = {0};
-    struct data_version version = data_version_get(c);
-    read.read_queues = cursor_get_i32(c);
-    read.write_queues = cursor_get_i32(c);
-    read.perm = cursor_get_i32(c);
-    read.sys_flag = cursor_get_i32(c);
-    read.order = cursor_get_u8(c);
-    read.multi_tag = cursor_get_u8(c);
-    read.slot_base = cursor_get_u32(c);
-    read.slot_count = cursor_get_u32(c);
-    read.slot_generation = cursor_get_u32(c);
-    struct bytes name = cursor_get_string(c), extra = cursor_get_string(c);
-    if (c->bad || name.size == 0 || name.size > MSG_TOPIC_MAX || memchr(name.data, 0, name.size))
+    struct data_version version;
+    struct bytes name, extra;
+    if (read_put(c, &version, &read, &name, &extra) < 0)
         return -EBADMSG;
     struct topic_entry *entry = find_entry(topics, name);
     if (!entry)
@@ -304,13 +320,34 @@ static int apply_put(struct topics *topics, struct cursor *c)
     return 0;
 }
 
+static int read_drop(struct cursor *c, struct data_version *ret_version, int64_t *ret_log_pos, struct bytes *ret_name)
+{
+    *ret_version = data_version_get(c);
+    *ret_log_pos = cursor_get_i64(c);
+    *ret_name = cursor_get_string(c);
+    return c->bad || !is_usable(*ret_name) ? -EBADMSG : 0;
+}
+
+struct bytes topics_image_name(enum image_type type, struct bytes payload)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    struct data_version version;
+    struct topic read;
+    struct bytes name = {NULL, 0}, extra;
+    int64_t log_pos;
+    int r = type == IMAGE_TOPIC_PUT    ? read_put(&c, &version, &read, &name, &extra)
+            : type == IMAGE_TOPIC_DROP ? read_drop(&c, &version, &log_pos, &name)
+                                       : -EBADMSG;
+    return r < 0 ? (struct bytes){NULL, 0} : name;
+}
+
 static int apply_drop(struct store *store, struct cursor *c)
 {
     struct topics *topics = store->topics;
-    struct data_version version = data_version_get(c);
-    int64_t log_pos = cursor_get_i64(c);
-    struct bytes name = cursor_get_string(c);
-    if (c->bad || name.size == 0 || name.size > MSG_TOPIC_MAX || memchr(name.data, 0, name.size))
+    struct data_version version;
+    int64_t log_pos;
+    struct bytes name;
+    if (read_drop(c, &version, &log_pos, &name) < 0)
         return -EBADMSG;
     struct topic_entry *entry = find_entry(topics, name);
     if (entry) {
@@ -462,6 +499,69 @@ int topics_put(struct store *store, const struct topic_wish *wish, struct topic 
     return 0;
 }
 
+/* Journal: as the image's records, but slots are given anew. */
+
+static int load_put(struct store *store, struct cursor *c)
+{
+    struct topic read = {0}, *topic;
+    struct data_version version;
+    struct bytes name, extra;
+    if (read_put(c, &version, &read, &name, &extra) < 0)
+        return -EBADMSG;
+    PN_FREE char *text = strndup((const char *)extra.data, extra.size);
+    pn_assert(text);
+    struct topic_wish wish = {.name = name,
+                              .read_queues = read.read_queues,
+                              .write_queues = read.write_queues,
+                              .perm = read.perm,
+                              .sys_flag = read.sys_flag,
+                              .order = read.order,
+                              .multi_tag = read.multi_tag,
+                              .extra = extra.size ? text : NULL,
+                              .least_slots = (int32_t)read.slot_count};
+    int r = topics_put(store, &wish, &topic);
+    store->topics->version = version;
+    return r == -EINVAL ? -EBADMSG : r;
+}
+
+static int load_drop(struct store *store, struct cursor *c)
+{
+    struct topics *topics = store->topics;
+    struct data_version version;
+    int64_t log_pos;
+    struct bytes name;
+    if (read_drop(c, &version, &log_pos, &name) < 0)
+        return -EBADMSG;
+    struct topic_entry *entry = find_entry(topics, name);
+    if (entry) {
+        HASH_DEL(topics->by_name, entry);
+        free_slots(store, entry->topic.slot_base, entry->topic.slot_count);
+        entry_free(entry);
+    }
+    remember_dropped(topics, name, log_pos);
+    topics->version = version;
+    return 0;
+}
+
+int topics_apply_journal(struct store *store, enum image_type type, struct bytes payload)
+{
+    struct cursor c = cursor_over(payload.data, payload.size);
+    if (type == IMAGE_TOPIC_PUT)
+        return load_put(store, &c);
+    if (type == IMAGE_TOPIC_DROP)
+        return load_drop(store, &c);
+    return topics_apply_image(store, type, payload);
+}
+
+bool topics_forget_dropped(struct topics *topics)
+{
+    bool any = topics->dropped;
+    struct dropped_topic *dropped, *next;
+    HASH_ITER(hh, topics->dropped, dropped, next)
+    dropped_free(topics, dropped);
+    return any;
+}
+
 /* Rules. */
 
 static int32_t refused(int r, const char **ret_remark)
@@ -480,6 +580,10 @@ int32_t topics_auto_create(struct store *store, struct bytes name, struct bytes 
     if (!name_topic_valid(name)) {
         *ret_remark = "the topic's name is empty, too long or has other characters than %|a-zA-Z0-9_-";
         return CODE_INVALID_PARAMETER;
+    }
+    if (store->journal && journal_error(store->journal) < 0) { /* it could not be promised */
+        *ret_remark = journal_error_text(store->journal);
+        return CODE_SYSTEM_ERROR;
     }
     struct topic_wish wish = {.name = name, .sys_flag = unit_mode ? SYS_FLAG_UNIT : 0};
     if (name_has_prefix(name, "%RETRY%")) {

@@ -49,6 +49,13 @@ void consume_queues_topic_dropped(struct store *store, const struct topic *topic
 int topics_new(struct topics **ret_topics);
 void topics_free(struct topics *topics);
 int topics_apply_image(struct store *store, enum image_type type, struct bytes payload);
+/* A record of the metadata journal at a cold start: a topic's slots are its own matter, a drop leaves offsets to the caller. */
+int topics_apply_journal(struct store *store, enum image_type type, struct bytes payload);
+/* Whom a put or drop is about; empty if it makes no sense. */
+struct bytes topics_image_name(enum image_type type, struct bytes payload);
+/* A recovery from files has dispatched all that there is: new records may stand where dropped ones did. True: there were
+ * any. */
+bool topics_forget_dropped(struct topics *topics);
 /* After the last image record or file entry: -EBADMSG if two topics hold one slot. */
 int topics_loaded(struct store *store);
 void topics_write_image(struct topics *topics, struct image *image);

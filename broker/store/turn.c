@@ -154,6 +154,8 @@ static bool control_turn(struct turn *turn)
     for (unsigned i = 0; i < peers->count; i++)
         if (peers->list[i]->has_control && !peers->list[i]->broken && control_take(turn, peers->list[i]))
             worked = true;
+    if (metadata_answer_held(turn->store))
+        worked = true;
     metadata_feed_catalogue(turn->store);
     peers_publish(peers);
     if (!worked)
@@ -161,7 +163,7 @@ static bool control_turn(struct turn *turn)
     /* Released behind the answers: a successor does again what has none. */
     for (unsigned i = 0; i < peers->count; i++)
         if (peers->list[i]->has_control && !peers->list[i]->broken)
-            ring_release_to(&peers->list[i]->control_in, peers->list[i]->control_in.next_pos);
+            ring_release_to(&peers->list[i]->control_in, metadata_release_pos(turn->store, peers->list[i]));
     return true;
 }
 
@@ -262,6 +264,7 @@ static bool data_turn(struct turn *turn)
     if (ledger_room(ledger) == 0)
         return false;
     batch_collect(turn);
+    metadata_batch_taken(store, turn->batch.base_pos);
     if (turn->batch.requests == 0 && turn->batch.used == 0)
         return false;
     uint64_t first = ledger_taken(ledger);
@@ -311,6 +314,9 @@ static bool answers_turn(struct turn *turn)
     int64_t stable = INT64_MAX;
     if (store->config.sync_flush && !commit_log_error(store->commit_log))
         stable = flush_done_pos(store->flush);
+    int64_t known = metadata_stable_pos(store);
+    if (known < stable)
+        stable = known;
     metadata_feed_catalogue(store);
     return answers_post(turn->answers, stable, &turn->batch) > 0;
 }
@@ -484,7 +490,7 @@ static void drain(struct turn *turn)
     while (clock_monotonic_ms() < until_ms) {
         if (turn_run(turn))
             continue;
-        bool open = ledger_closed(store->ledger) < ledger_applied(store->ledger);
+        bool open = ledger_closed(store->ledger) < ledger_applied(store->ledger) || metadata_holds_answers(store);
         if (!open)
             return;
         if (worker_events(&store->worker, 10000) < 0)
