@@ -31,6 +31,14 @@ def processes_of(folder: Path) -> list:
     return found
 
 
+def holds_files(pid: int) -> bool:
+    """A process that was killed loses its memory, and so its name, before its files and their locks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class FaultCluster(Cluster):
     """A cluster that may be armed; counts the deaths that were our doing."""
 
@@ -79,7 +87,7 @@ class FaultCluster(Cluster):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # the supervisor went first, and this worker has noticed
-        wait_for(lambda: not processes_of(self.dir), 30, "the end of all processes")
+        wait_for(lambda: not processes_of(self.dir) and not any(map(holds_files, pids)), 30, "the end of all processes")
 
     def now(self, worker):
         """The worker as it is now."""
