@@ -109,7 +109,7 @@ class Stimuli:
         if point == "namesrv.query":
             self._post(f"127.0.0.1:{worker.ports[0]}", lambda c: c.post(remoting.ROUTE, {"topic": "TBW102"}))
         elif point in ("namesrv.register", "store.register", "store.metadata", "store.metadata-file",
-                       "store.catalogue"):
+                       "store.journal", "store.catalogue"):
             broker = worker.broker or self.rig.cluster.brokers()[0]
             name = f"stimulus-{next(self.number) % 50}"
             self._post(self.rig.load.addresses[broker], lambda c: c.post_topic(name, 1 + next(self.number) % 8))
@@ -132,8 +132,8 @@ def die_at(rig, stimuli, point: str, seeded) -> tuple:
     """One death at a point; returns (worker, deaths)."""
     role = point.split(".")[0]
     worker = seeded.choice(rig.cluster.workers(role))
-    rare = point in ("store.roll", "store.metadata", "store.metadata-file", "store.catalogue", "store.register",
-                     "store.recovering", "namesrv.register", "namesrv.query")
+    rare = point in ("store.roll", "store.metadata", "store.metadata-file", "store.journal", "store.catalogue",
+                     "store.register", "store.recovering", "namesrv.register", "namesrv.query")
     skip = 0 if rare else seeded.randrange(20)
     # Some deaths are the store's own fault: its successor then looks at what was under way with suspicion.
     action = "abort" if role == "store" and seeded.random() < 0.2 else "kill"
