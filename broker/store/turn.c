@@ -313,7 +313,8 @@ static bool answers_turn(struct turn *turn)
         return false;
     int64_t stable = INT64_MAX;
     if (store->config.sync_flush && !commit_log_error(store->commit_log))
-        stable = flush_done_pos(store->flush);
+        /* What flush_look() has published, not what is done since: an answer is never ahead of the readable end. */
+        stable = atomic_load_explicit(&store->queue_table->log_flushed_pos, memory_order_relaxed);
     int64_t known = metadata_stable_pos(store);
     if (known < stable)
         stable = known;
