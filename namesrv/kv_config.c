@@ -94,8 +94,16 @@ static int store(const struct kv_config *config)
     return strlen(text) > FILE_SIZE_MAX ? -E2BIG : state_file_write(config->path, bytes_of(text));
 }
 
+/* jansson writes a key with a NUL byte and does not read it again: the next start would find a damaged file. */
+static bool has_nul(struct bytes text)
+{
+    return text.size && memchr(text.data, 0, text.size);
+}
+
 int kv_config_put(struct kv_config *config, struct bytes space, struct bytes key, struct bytes value)
 {
+    if (has_nul(space) || has_nul(key))
+        return -EINVAL;
     json_t *text = json_stringn(text_of(value), value.size), *table = find_space(config, space);
     bool is_new = !table;
     if (!text)

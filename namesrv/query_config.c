@@ -19,7 +19,7 @@ static void answer_result(struct query *query, int r, const char *what)
         log_error("%s: %s", config_key_name(CONFIG_KV_PATH), strerror(-r));
     }
     answer_refuse(query, RESPONSE_SYSTEM_ERROR, "%s: %s", what,
-                  r == -EINVAL  ? "not proper UTF-8"
+                  r == -EINVAL  ? "not proper UTF-8, or a key with a NUL byte"
                   : r == -E2BIG ? "the KV configuration would be too large"
                                 : strerror(-r));
 }

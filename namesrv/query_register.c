@@ -21,6 +21,15 @@ enum {
     NAME_SIZE_MAX = 255,
 };
 
+/* Names stand in logs and as keys of answers. */
+static bool is_name(struct bytes text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if (text.data[i] < 0x20 || text.data[i] == 0x7f)
+            return false;
+    return text.size <= NAME_SIZE_MAX;
+}
+
 /* The header's part; the rest is the body's. */
 static bool take_header(struct query *query, struct bus_registration *registration, struct route_remote *remote)
 {
@@ -44,9 +53,10 @@ static bool take_header(struct query *query, struct bus_registration *registrati
         answer_refuse(query, RESPONSE_SYSTEM_ERROR, "brokerId, heartbeatTimeoutMillis or enableActingMaster is wrong");
         return false;
     }
-    if (name->size > NAME_SIZE_MAX || addr->size > NAME_SIZE_MAX || cluster->size > NAME_SIZE_MAX ||
-        registration->ha_addr.size > NAME_SIZE_MAX || remote->zone.size > NAME_SIZE_MAX) {
-        answer_refuse(query, RESPONSE_SYSTEM_ERROR, "a name or an address is longer than %d bytes", NAME_SIZE_MAX);
+    if (!is_name(*name) || !is_name(*addr) || !is_name(*cluster) || !is_name(registration->ha_addr) ||
+        !is_name(remote->zone)) {
+        answer_refuse(query, RESPONSE_SYSTEM_ERROR,
+                      "a name or an address is longer than %d bytes or has a control character", NAME_SIZE_MAX);
         return false;
     }
     if (name->size == 0 || addr->size == 0 || addr->data[0] == ':') { /* only a broker of this host has no host */
