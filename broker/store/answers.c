@@ -11,8 +11,8 @@
 #include "base/panic.h"
 #include "commit_log.h"
 #include "fault/fault.h"
-#include "properties.h"
-#include "record.h"
+#include "broker/format/properties.h"
+#include "broker/format/record.h"
 #include "retention.h"
 #include "shm/ledger.h"
 

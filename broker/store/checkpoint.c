@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "file_layer.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 
 enum {
     SAFE_MARGIN_MS = 3000, /* Apache's */

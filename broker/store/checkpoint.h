@@ -1,4 +1,4 @@
-/* The files beside the log: checkpoint, abort, lock. Formats in FORMAT.md. */
+/* The files beside the log: checkpoint, abort, lock. Formats in format/FORMAT.md. */
 #pragma once
 
 #include <stdbool.h>

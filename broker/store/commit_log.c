@@ -1,4 +1,4 @@
-/* The commit log's files (see commit_log.h, FORMAT.md). Runs in the store on its deciding thread. A failed write is kept:
+/* The commit log's files (see commit_log.h, format/FORMAT.md). Runs in the store on its deciding thread. A failed write is kept:
  * the caller refuses everything from then on, because what the disk holds behind the end is not known any more. */
 #include "commit_log.h"
 

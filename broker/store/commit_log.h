@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/bytes.h"
-#include "record.h"
+#include "broker/format/record.h"
 #include "store.h"
 
 struct commit_log;

@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/conf.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 
 enum { CONFIG_MAX = 1 << 20, LEAST_LOG_FILE = 64 * 1024 };
 

@@ -14,7 +14,7 @@
 #include "base/panic.h"
 #include "consume_queue_file.h"
 #include "file_layer.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 #include "remover.h"
 #include "topics.h"
 

@@ -1,4 +1,4 @@
-/* Files of consume queues (see consume_queue_file.h, FORMAT.md). Deciding thread of the store. */
+/* Files of consume queues (see consume_queue_file.h, format/FORMAT.md). Deciding thread of the store. */
 #include "consume_queue_file.h"
 
 #include <dirent.h>
@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "base/panic.h"
 #include "file_layer.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 #include "remover.h"
 
 unsigned consume_queue_file_fds_max(void)

@@ -13,7 +13,7 @@
 #include "fault/fault.h"
 #include "index.h"
 #include "peers.h"
-#include "properties.h"
+#include "broker/format/properties.h"
 #include "topics.h"
 
 struct dispatch {

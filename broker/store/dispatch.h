@@ -1,7 +1,7 @@
 /* Dispatch: makes consume queue entries out of log records, in batches, and makes them readable. */
 #pragma once
 
-#include "record.h"
+#include "broker/format/record.h"
 #include "store.h"
 
 struct dispatch;

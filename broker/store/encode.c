@@ -1,4 +1,4 @@
-/* Record encoder (see encode.h, FORMAT.md). Runs in the store for every message: one pass over the bytes, no allocation.
+/* Record encoder (see encode.h, format/FORMAT.md). Runs in the store for every message: one pass over the bytes, no allocation.
  * The caller has checked every limit but that of the properties. */
 #include "encode.h"
 

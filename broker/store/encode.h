@@ -2,8 +2,8 @@
 #pragma once
 
 #include "base/bytes.h"
-#include "layout.h"
-#include "properties.h"
+#include "broker/format/layout.h"
+#include "broker/format/properties.h"
 #include "store.h"
 
 /* What is the same in every record of this broker; made once from its configuration. */

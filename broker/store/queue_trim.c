@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "file_layer.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 
 int queue_trims_add(struct queue_trims *trims, const char *topic, const struct queue_trim *trim)
 {

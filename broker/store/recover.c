@@ -1,4 +1,4 @@
-/* Recovery (see recover.h; rules in FORMAT.md and ipc/shm/LAYOUT.md). Deciding thread of the store, before it serves. Every
+/* Recovery (see recover.h; rules in format/FORMAT.md and ipc/shm/LAYOUT.md). Deciding thread of the store, before it serves. Every
  * step can be cut short and done again. */
 #include "recover.h"
 

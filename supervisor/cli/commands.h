@@ -9,9 +9,10 @@ int command_fault(int argc, char **argv);
 int command_send(int argc, char **argv);
 int command_consume(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_inspect(int argc, char **argv); /* fsck and log */
 
-/* Becomes the supervisor's program with these arguments (the first is replaced); returns only on failure, said. */
-void command_become_supervisor(char **arguments);
+/* Becomes another program of ours, "pintle-…", with these arguments (the first is replaced); returns only on failure, said. */
+void command_become(const char *program, char **arguments);
 
 /* Name servers for a command that acts as a client: those given, else $NAMESRV_ADDR, else those of the cluster that runs
  * in `dir` (NULL: the system's folder). malloc'ed, never NULL: ends the program with a message if there are none. */

@@ -14,6 +14,6 @@ int command_config(int argc, char **argv)
         return EXIT_CODE_IO;
     for (int i = 0; i < argc; i++)
         arguments[i + 1] = argv[i];
-    command_become_supervisor(arguments);
+    command_become("pintle-supervisor", arguments);
     return EXIT_CODE_IO;
 }

@@ -18,6 +18,8 @@ static const struct {
     {"config", command_config, "show and check configuration"},
     {"send", command_send, "send messages to a topic"},
     {"consume", command_consume, "consume messages of a topic"},
+    {"fsck", command_inspect, "check and repair the files of a store"},
+    {"log", command_inspect, "show the commit log of a store: cat, grep, stat"},
     {"fault", command_fault, "make a process die or stall at a named point (tests)"},
 };
 

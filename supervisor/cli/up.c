@@ -96,7 +96,7 @@ static int start_detached(int argc, char **argv, char **arguments)
             fcntl(READY_FD, F_SETFD, 0);
         else
             dup2(report[1], READY_FD);
-        command_become_supervisor(arguments);
+        command_become("pintle-supervisor", arguments);
         _exit(EXIT_CODE_IO);
     }
     close(report[1]);
@@ -123,7 +123,7 @@ int command_up(int argc, char **argv)
             arguments[count++] = argv[i];
     }
     if (!detach) {
-        command_become_supervisor(arguments);
+        command_become("pintle-supervisor", arguments);
         return EXIT_CODE_IO;
     }
     arguments[count++] = (char *)READY_OPTION;

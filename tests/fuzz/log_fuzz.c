@@ -1,8 +1,8 @@
 /* What the store reads from disks and from clients' properties: a commit log record as it stands in a file, a text of
  * properties, and a message made of the input's parts that must read back as it was encoded. */
 #include "broker/store/encode.h"
-#include "broker/store/properties.h"
-#include "broker/store/record.h"
+#include "broker/format/properties.h"
+#include "broker/format/record.h"
 #include "fuzz.h"
 
 static void check_record(const uint8_t *data, size_t size)

@@ -27,8 +27,10 @@ ROOMS = {
     "supervisor/cli": "cli",
     "supervisor": "supervisor",
     "namesrv": "namesrv",
+    "broker/format": "format",
     "broker/store": "store",
     "broker/front": "front",
+    "broker/inspect": "inspect",
 }
 ARROWS = {
     "base": [],
@@ -44,17 +46,19 @@ ARROWS = {
     "cli": ["shm", "wire", "fault"],  # the names of fault points
     "supervisor": ["shm", "bus", "fd", "fault"],
     "namesrv": ["worker", "wire"],
-    "store": ["worker", "msg", "json"],
+    "format": ["base"],
+    "store": ["format", "worker", "msg", "json"],
     "front": ["worker", "msg", "wire"],
+    "inspect": ["format", "json"],
 }
-PROCESSES = {"cli", "supervisor", "namesrv", "store", "front"}
+PROCESSES = {"cli", "supervisor", "namesrv", "store", "front", "inspect"}
 # Headers that stand above the rooms: the contract between parent and child, and the library's public face.
 FOR_ALL = {"ipc/contract.h", "ipc/client/pintle.h"}
 
 FILE_LINES_MAX = 1000
 FUNCTION_LINES_MAX = 100
 README_LINES_MAX = 60
-README_FOLDERS = ["ipc", "supervisor", "namesrv", "broker/store", "broker/front", "units", "tests"]
+README_FOLDERS = ["ipc", "supervisor", "namesrv", "broker/store", "broker/front", "broker/format", "broker/inspect", "units", "tests"]
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "LICENSE",
              "supervisor", "namesrv", "broker", "ipc", "units", "tests"}
 BANNED = {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "broker/store/encode.h"
-#include "broker/store/record.h"
+#include "broker/format/record.h"
 
 static struct encode_host make_host(const char *ip)
 {

@@ -1,5 +1,5 @@
-/* Parses and judges one record of the commit log (see record.h, rules in FORMAT.md). The bytes come from a disk: a bad one
- * is an answer to the caller. */
+/* Parses and judges one record of the commit log (see record.h, rules in FORMAT.md). The bytes come from a disk: a bad
+ * one is an answer to the caller. */
 #include "record.h"
 
 #include <isa-l/crc.h>
@@ -50,7 +50,8 @@ enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int
         ret_record->size = (uint32_t)file_left;
         return (int64_t)total == file_left ? RECORD_BLANK : RECORD_BAD;
     }
-    if ((magic != RECORD_MAGIC_V1 && magic != RECORD_MAGIC_V2) || total < RECORD_FIXED_SIZE || (int64_t)total > file_left)
+    if ((magic != RECORD_MAGIC_V1 && magic != RECORD_MAGIC_V2) || total < RECORD_FIXED_SIZE ||
+        (int64_t)total > file_left)
         return RECORD_BAD;
     if (size < RECORD_BORN_HOST_AT)
         return need(ret_record, RECORD_BORN_HOST_AT);

@@ -3,7 +3,8 @@
 
 #include <stdint.h>
 
-/* Commit log record. Offsets up to the born host are fixed; each host is an address of 4 or 16 bytes and an i32 port. */
+/* Commit log record. Offsets up to the born host are fixed; each host is an address of 4 or 16 bytes and an i32 port.
+ */
 #define RECORD_MAGIC_V1    0xDAA320A7u
 #define RECORD_MAGIC_V2    0xDAA320ABu /* the topic's length is an i16 */
 #define RECORD_MAGIC_BLANK 0xCBD43194u
@@ -28,7 +29,8 @@ enum {
     RECORD_OVER_BODY_MAX = 65536, /* a record is at most maxMessageSize and this */
 };
 _Static_assert(RECORD_BORN_HOST_AT + RECORD_HOST_V4_SIZE + 8 + RECORD_HOST_V4_SIZE + 4 + 8 + 4 + 1 + 2 ==
-                   RECORD_FIXED_SIZE, "layout");
+                   RECORD_FIXED_SIZE,
+               "layout");
 
 enum {
     SYS_FLAG_MULTI_TAGS = 0x2,

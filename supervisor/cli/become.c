@@ -1,4 +1,4 @@
-/* Finds the supervisor's program and becomes it. Runs in the pintle program, for commands that are the supervisor's own. */
+/* Finds another program of ours and becomes it. Runs in the pintle program, for commands that are not its own. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "supervisor/cli/commands.h"
 
 /* Beside this program, as in a build folder, or in libexec, as installed. */
-static char *find_supervisor(void)
+static char *find_program(const char *name)
 {
     char self[4096];
     char *path = NULL;
@@ -18,21 +18,21 @@ static char *find_supervisor(void)
     char *slash = strrchr(self, '/');
     if (slash) {
         *slash = 0;
-        if (asprintf(&path, "%s/pintle-supervisor", self) < 0)
+        if (asprintf(&path, "%s/%s", self, name) < 0)
             return NULL;
         if (access(path, X_OK) == 0)
             return path;
         free(path);
     }
-    return strdup(PINTLE_LIBEXEC "/pintle-supervisor");
+    return asprintf(&path, PINTLE_LIBEXEC "/%s", name) < 0 ? NULL : path;
 }
 
-void command_become_supervisor(char **arguments)
+void command_become(const char *program, char **arguments)
 {
-    PN_FREE char *path = find_supervisor();
+    PN_FREE char *path = find_program(program);
     if (!path)
         return;
-    arguments[0] = (char *)"pintle-supervisor";
+    arguments[0] = (char *)program;
     execv(path, arguments);
     fprintf(stderr, "pintle: %s: %s\n", path, strerror(errno));
 }
