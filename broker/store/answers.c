@@ -9,10 +9,10 @@
 
 #include "base/log.h"
 #include "base/panic.h"
-#include "commit_log.h"
-#include "fault/fault.h"
 #include "broker/format/properties.h"
 #include "broker/format/record.h"
+#include "commit_log.h"
+#include "fault/fault.h"
 #include "retention.h"
 #include "shm/ledger.h"
 
