@@ -137,15 +137,15 @@ static void record_in_queue(struct fsck *fsck, const struct log_item *item)
         .log_pos = item->pos, .size = (int32_t)item->size, .tags_code = tags_code_of(record)};
     struct queue_entry_bytes entry = {0};
     bool there = queue_entry_read(queue, record->queue_offset, &entry) && entry.size > 0;
-    if (there && entry.log_pos > item->pos && entry.size != (int32_t)QUEUE_ENTRY_PREBLANK_SIZE)
-        return; /* the offset was given again: this record is of a topic that was dropped */
     if (bytes_equal_text(record->topic, "SCHEDULE_TOPIC_XXXX"))
         wanted.tags_code = entry.tags_code; /* the time of delivery, by levels that may have been changed since */
-    if (!there && queue_missing_add(queue, record->queue_offset, &wanted) < 0)
+    /* One that points further: the offset may have been given again, to a topic that was dropped and made anew. */
+    bool further = there && entry.log_pos > item->pos && entry.size != (int32_t)QUEUE_ENTRY_PREBLANK_SIZE;
+    if ((!there || further) && queue_missing_add(queue, record->queue_offset, &wanted) < 0)
         tell(fsck, DAMAGE, "queue", "%s/%" PRId32 ": out of memory for what it lacks", queue->topic, queue->queue_id);
-    else if (there && entry.log_pos != wanted.log_pos)
+    else if (there && !further && entry.log_pos != wanted.log_pos)
         entry_mend(fsck, queue, record->queue_offset, &wanted, "the entry points at another position");
-    else if (there && (entry.size != wanted.size || entry.tags_code != wanted.tags_code))
+    else if (there && !further && (entry.size != wanted.size || entry.tags_code != wanted.tags_code))
         entry_mend(fsck, queue, record->queue_offset, &wanted, "the entry has another size or tags code");
 }
 
@@ -160,7 +160,7 @@ static void queue_missing_mend(struct fsck *fsck, struct queue *queue)
         return;
     }
     for (size_t i = 0; i < queue->missing_count; i++)
-        entry_mend(fsck, queue, queue->missing[i].offset, &queue->missing[i].entry, "no entry for a record of the log");
+        entry_mend(fsck, queue, queue->missing[i].offset, &queue->missing[i].entry, "no entry for this record of the log");
 }
 
 /* Entries behind the last record of their queue. */
@@ -196,7 +196,7 @@ static int log_check(struct fsck *fsck, int64_t *ret_end)
     struct log_walk walk;
     struct log_item item = {0};
     char text[768];
-    log_walk_begin(&walk, &fsck->log, fsck->log.first_pos, queue_files_log_end(&fsck->queues));
+    log_walk_begin(&walk, &fsck->log, fsck->log.first_pos, queue_files_log_end(&fsck->queues, fsck->log.end_pos));
     for (;;) {
         int r = log_walk_next(&walk, &item);
         if (r < 0)

@@ -292,14 +292,14 @@ int queue_entry_write(struct queue *queue, int64_t offset, const struct queue_en
     return 0;
 }
 
-int64_t queue_files_log_end(struct queue_files *files)
+int64_t queue_files_log_end(struct queue_files *files, int64_t files_end)
 {
     int64_t most = 0;
     for (struct queue *queue = files->queues; queue; queue = queue->hh.next) {
         struct queue_entry_bytes entry;
         queue->window_count = 0;
         if (queue_entry_read(queue, queue->written_offset - 1, &entry) && entry_valid(&entry) &&
-            entry.size != (int32_t)QUEUE_ENTRY_PREBLANK_SIZE && entry.log_pos + entry.size > most)
+            entry.size != (int32_t)QUEUE_ENTRY_PREBLANK_SIZE && entry.log_pos < files_end && entry.log_pos + entry.size <= files_end && entry.log_pos + entry.size > most)
             most = entry.log_pos + entry.size;
         queue->window_count = 0;
     }

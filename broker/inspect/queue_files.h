@@ -59,5 +59,5 @@ struct queue *queue_files_get(struct queue_files *files, struct bytes topic, int
 bool queue_entry_read(struct queue *queue, int64_t offset, struct queue_entry_bytes *ret_entry);
 /* For a repair: writes it where it belongs; makes folders and a file of `file_size` bytes if need be. */
 int queue_entry_write(struct queue *queue, int64_t offset, const struct queue_entry_bytes *entry);
-/* End of the last record that any queue knows; 0: none. */
-int64_t queue_files_log_end(struct queue_files *files);
+/* End of the last record within the log's files that any queue knows; 0: none. */
+int64_t queue_files_log_end(struct queue_files *files, int64_t files_end);

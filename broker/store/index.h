@@ -4,8 +4,8 @@
 
 #include "checkpoint.h"
 #include "flush.h"
-#include "properties.h"
-#include "record.h"
+#include "broker/format/properties.h"
+#include "broker/format/record.h"
 #include "store.h"
 
 struct index;

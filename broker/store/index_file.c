@@ -30,7 +30,7 @@
 #include "base/panic.h"
 #include "fault/fault.h"
 #include "file_layer.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 
 enum { RESERVE_ENTRIES = 1 << 17, PREFETCH = 16, READ_ENTRIES = 4096 };
 _Static_assert(INDEX_SLOTS_USED_AT % 8 == 0 && INDEX_COUNT_AT == INDEX_SLOTS_USED_AT + 4, "one aligned store");

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "file_layer.h"
 #include "index_keys.h"
-#include "layout.h"
+#include "broker/format/layout.h"
 
 int index_files_init(struct index_files *files, struct store *store, enum index_trust trust,
                      const struct checkpoint *checkpoint)

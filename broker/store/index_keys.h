@@ -1,8 +1,8 @@
 /* Which keys of a record are indexed, and as what: see FORMAT.md. Pure. */
 #pragma once
 
-#include "properties.h"
-#include "record.h"
+#include "broker/format/properties.h"
+#include "broker/format/record.h"
 
 /* Records of one topic mostly come together. */
 struct index_topic {

@@ -1,7 +1,7 @@
 /* Walks the records of the commit log's files on a thread that shares nothing with the deciding one. */
 #pragma once
 
-#include "record.h"
+#include "broker/format/record.h"
 
 struct index_log {
     const char *folder; /* somebody else's */

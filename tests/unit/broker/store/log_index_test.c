@@ -11,7 +11,7 @@
 #include "broker/store/flush.h"
 #include "broker/store/index.h"
 #include "broker/store/index_file.h"
-#include "broker/store/layout.h"
+#include "broker/format/layout.h"
 #include "index_oracle.h"
 
 enum { FILE_SIZE = 16384, SLOTS = 13, ENTRIES = 40, MANY_ENTRIES = 30000 };
