@@ -1,6 +1,6 @@
 /* One row per key. Switches and numbers can be changed over the wire (requests 318); whatever is a path, or says who may
- * change things, never. Keys that Apache 5.3.3 knows and nothing looks at here are kept and shown. Changes go to the file configStorePath before they count, and only they: the rest stays with
- * the supervisor's cluster file. Runs in the name server. */
+ * change things, never. Keys that Apache 5.3.3 knows and nothing looks at here are kept and shown. Changes go to
+ * the file configStorePath before they count, and only they: the rest stays with the supervisor's cluster file. Runs in the name server. */
 #include "config.h"
 
 #include <errno.h>
@@ -187,6 +187,26 @@ int config_load(struct config *config, const char *text, size_t size, char **ret
     r = take_text(config, conf);
     conf_free(conf);
     return r < 0 ? r : take_file(config);
+}
+
+int config_reload(struct config *config, struct conf *granted)
+{
+    struct address_list admin_from;
+    const char *peers = conf_get(granted, "", rows[CONFIG_ADMIN_FROM].name);
+    int r = 0;
+    if (peers && address_list_parse(peers, &admin_from) == 0) {
+        r = set(config, CONFIG_ADMIN_FROM, peers);
+        config->admin_from = admin_from;
+    }
+    for (enum config_key key = 0; key < CONFIG_COUNT && r == 0; key++) {
+        const char *value = conf_get(granted, "", rows[key].name), *now = config->values[key];
+        if (!value || config->changed[key] || rows[key].kind == FIXED ||
+            rows[key].kind == FORBIDDEN || (now && strcmp(now, value) == 0))
+            continue;
+        r = set(config, key, value);
+        log_info("%s is %s now", rows[key].name, value);
+    }
+    return r;
 }
 
 void config_free(struct config *config)

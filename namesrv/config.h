@@ -7,6 +7,7 @@
 
 #include "base/address_list.h"
 #include "base/bytes.h"
+#include "base/conf.h"
 
 enum config_key {
     CONFIG_NAME,
@@ -41,6 +42,8 @@ struct config {
 /* `text` is the supervisor's. What was changed at run time is read from configStorePath and wins; a file that cannot be
  * read is told and passed over. On -EINVAL the reason is in `ret_error` (malloc'ed). */
 int config_load(struct config *config, const char *text, size_t size, char **ret_error);
+/* From the supervisor while it runs: adminFrom, and of what could be changed over the wire that which was not. */
+int config_reload(struct config *config, struct conf *granted);
 void config_free(struct config *config);
 
 /* Changes all that `properties` names, durably, or nothing: -EACCES (never over the wire), -EINVAL (unknown, wrong, or

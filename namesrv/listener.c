@@ -160,6 +160,20 @@ static void name_host(const union address *address, char *ret_text, size_t size)
 }
 
 /* One whose address cannot be told (it is gone already) may nothing. */
+static void judge(struct client *client, int fd)
+{
+    union address address = {.any.sa_family = AF_UNSPEC};
+    socklen_t length = sizeof address;
+    client->peer.is_admin = getpeername(fd, &address.any, &length) == 0 &&
+                            address_list_has(&client->listener->namesrv->config.admin_from, &address.any);
+}
+
+void listener_judge_again(struct listener *listener)
+{
+    for (struct client *client = listener->clients; client; client = client->next)
+        judge(client, client->connection.stream.fd);
+}
+
 static void name_peer(struct client *client, int fd)
 {
     union address address = {.any.sa_family = AF_UNSPEC};
@@ -167,10 +181,9 @@ static void name_peer(struct client *client, int fd)
     if (getsockname(fd, &address.any, &length) == 0)
         name_host(&address, client->own_host, sizeof client->own_host);
     length = sizeof address;
-    if (getpeername(fd, &address.any, &length) == 0) {
+    if (getpeername(fd, &address.any, &length) == 0)
         name_host(&address, client->address, sizeof client->address);
-        client->peer.is_admin = address_list_has(&client->listener->namesrv->config.admin_from, &address.any);
-    }
+    judge(client, fd);
     client->peer.own_host = bytes_of(client->own_host);
     client->peer.address = client->address;
     client->peer.number = ++client->listener->last_number;

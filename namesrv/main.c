@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/clock.h"
 #include "bus_in.h"
 #include "contract.h"
@@ -33,7 +34,15 @@ static void on_stop(void *context)
     sd_event_exit(namesrv->event, 0);
 }
 
-static const struct worker_handlers handlers = {.room = SANDBOX_NAMESRV, .on_grant = on_grant, .on_stop = on_stop};
+static void on_reload(void *context, struct conf *granted)
+{
+    struct namesrv *namesrv = context;
+    if (config_reload(&namesrv->config, granted) < 0)
+        log_error("the new configuration is not taken whole: no memory");
+    listener_judge_again(namesrv->listener);
+}
+
+static const struct worker_handlers handlers = {.room = SANDBOX_NAMESRV, .on_grant = on_grant, .on_stop = on_stop, .on_reload = on_reload};
 
 static int load_config(struct namesrv *namesrv, int fd, char **ret_error)
 {

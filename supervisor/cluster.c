@@ -423,7 +423,8 @@ char *cluster_store_root(const struct cluster *cluster, const struct cluster_bro
 
 /* What was changed at run time (UPDATE_BROKER_CONFIG) and kept by the store: it wins over file and command line. Nobody
  * types this file, so what is wrong with it is a warning. */
-static int read_run_time_file(struct cluster *cluster, struct cluster_broker *broker, struct failure *failure)
+int cluster_read_run_time_file(const struct cluster *cluster, const struct cluster_broker *broker,
+                               struct settings *settings, struct failure *failure)
 {
     PN_FREE char *root = cluster_store_root(cluster, broker), *file = NULL, *error = NULL;
     struct conf *conf = NULL;
@@ -445,7 +446,7 @@ static int read_run_time_file(struct cluster *cluster, struct cluster_broker *br
             log_warning("%s:%d: '%s' cannot be used and is left out", file, entry->line, entry->key);
             continue;
         }
-        if (settings_set(&broker->settings, entry->key, entry->value, "run time") < 0)
+        if (settings_set(settings, entry->key, entry->value, "run time") < 0)
             r = out_of_memory(failure);
         count++;
     }
@@ -476,8 +477,8 @@ static int fill(struct cluster *cluster, const struct options *options, struct f
     if (set_folders(cluster, options->dir ? options->dir : dir) < 0)
         return out_of_memory(failure);
     r = apply_options(cluster, options, failure);
-    for (unsigned i = 0; i < cluster->broker_count && r == 0; i++)
-        r = read_run_time_file(cluster, &cluster->brokers[i], failure);
+    for (unsigned i = 0; i < cluster->broker_count && r == 0 && !options->files_only; i++)
+        r = cluster_read_run_time_file(cluster, &cluster->brokers[i], &cluster->brokers[i].settings, failure);
     return r;
 }
 

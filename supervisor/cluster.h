@@ -1,5 +1,6 @@
 /* The cluster as configured: pure data, resolved from a preset or a cluster file, the brokers' Apache files and the
- * command line. Nothing here changes after the start, except that a port of 0 becomes the one that was found free. */
+ * command line. After the start a port of 0 becomes the one
+ * that was found free, and a reload changes what can change (reload.c). */
 #pragma once
 
 #include <stdbool.h>
@@ -40,6 +41,9 @@ int cluster_load(const struct options *options, struct cluster **ret_cluster, st
 void cluster_free(struct cluster *cluster);
 /* One broker.conf into `settings` (broker_keys). */
 int cluster_read_broker_file(struct settings *settings, const char *file, struct failure *failure);
+/* What was changed at run time, into `settings` (broker_keys). A file that is not there is no failure. */
+int cluster_read_run_time_file(const struct cluster *cluster, const struct cluster_broker *broker,
+                               struct settings *settings, struct failure *failure);
 /* storePathRootDir, resolved. malloc'ed; NULL without memory. */
 char *cluster_store_root(const struct cluster *cluster, const struct cluster_broker *broker);
 

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "contract.h"
 #include "faults.h"
+#include "reload.h"
 #include "status.h"
 #include "supervisor.h"
 
@@ -115,10 +116,21 @@ static json_t *do_fault(struct supervisor *supervisor, json_t *request)
     return json_pack("{s:b}", "ok", 1);
 }
 
+static json_t *do_reload(struct supervisor *supervisor, json_t *request)
+{
+    struct failure failure = {0};
+    json_t *changes = NULL;
+    if (reload(supervisor, &changes, &failure) < 0) {
+        json_decref(changes);
+        return refuse(failure.exit_code, "%s; everything stays as it was", failure.text);
+    }
+    return json_pack("{s:b, s:o}", "ok", 1, "changes", changes);
+}
+
 static const struct {
     const char *name;
     json_t *(*run)(struct supervisor *supervisor, json_t *request);
-} commands[] = {{"status", do_status}, {"down", do_down}, {"fault", do_fault}};
+} commands[] = {{"status", do_status}, {"down", do_down}, {"fault", do_fault}, {"reload", do_reload}};
 
 static json_t *answer_to(struct supervisor *supervisor, const char *text, size_t size)
 {

@@ -15,11 +15,21 @@
 #include "config_command.h"
 #include "contract.h"
 #include "notify.h"
+#include "reload.h"
 #include "supervisor.h"
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
     supervisor_stop(context);
+    return 0;
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    struct failure failure = {0};
+    json_t *changes = NULL;
+    (void)reload(context, &changes, &failure); /* logged */
+    json_decref(changes);
     return 0;
 }
 
@@ -58,6 +68,8 @@ static int run_loop(sd_event *event, struct supervisor *supervisor, struct failu
     if (r >= 0)
         r = sd_event_add_signal(event, NULL, SIGINT, on_signal, supervisor);
     if (r >= 0)
+        r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, supervisor);
+    if (r >= 0)
         r = notify_watchdog(event);
     if (r < 0)
         return failure_set(failure, EXIT_CODE_IO, "cannot make the event loop: %s", strerror(-r));
@@ -83,7 +95,7 @@ static int run(const struct options *options, struct failure *failure)
     if (r == 0 && sd_event_default(&event) < 0)
         r = failure_set(failure, EXIT_CODE_IO, "cannot make an event loop");
     if (r == 0)
-        r = supervisor_create(event, cluster, runtime_dir, &supervisor, failure);
+        r = supervisor_create(event, options, cluster, runtime_dir, &supervisor, failure);
     if (r == 0)
         r = run_loop(event, supervisor, failure);
     supervisor_free(supervisor);
@@ -108,6 +120,7 @@ int main(int argc, char **argv)
     sigemptyset(&handled);
     sigaddset(&handled, SIGTERM);
     sigaddset(&handled, SIGINT);
+    sigaddset(&handled, SIGHUP);
     sigprocmask(SIG_BLOCK, &handled, NULL);
     raise_descriptor_limit();
 

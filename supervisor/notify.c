@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -86,6 +87,20 @@ void notify_status(struct supervisor *supervisor)
             used += (size_t)snprintf(text + used, sizeof text - used, "; %s: %s", worker->name, worker->status);
     }
     sd_notify(0, text);
+}
+
+void notify_reloading(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", /* which Type=notify-reload wants, systemd 253 */
+               (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+}
+
+void notify_reloaded(struct supervisor *supervisor)
+{
+    sd_notify(0, "READY=1");
+    notify_status(supervisor);
 }
 
 void notify_stopping(struct supervisor *supervisor)

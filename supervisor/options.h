@@ -13,6 +13,7 @@ struct options {
     const char *dir;
     int namesrv_port, base_port; /* OPTIONS_PORT_UNSET, or 0 = free ones */
     bool allow_faults;
+    bool files_only; /* not what brokers keep of changes at run time */
     int ready_fd; /* write end of a pipe that waits for one line about readiness; −1: foreground */
     const char *settings[OPTIONS_SETTINGS_MAX + 1]; /* "key=value", NULL-terminated */
     unsigned setting_count;

@@ -140,13 +140,13 @@ static int make_parts(struct supervisor *supervisor, struct failure *failure)
     return r < 0 ? failure_set(failure, EXIT_CODE_IO, "no timer: %s", strerror(-r)) : 0;
 }
 
-int supervisor_create(sd_event *event, struct cluster *cluster, struct runtime_dir *runtime_dir,
-                      struct supervisor **ret_supervisor, struct failure *failure)
+int supervisor_create(sd_event *event, const struct options *options, struct cluster *cluster,
+                      struct runtime_dir *runtime_dir, struct supervisor **ret_supervisor, struct failure *failure)
 {
     struct supervisor *supervisor = calloc(1, sizeof *supervisor);
     if (!supervisor)
         return failure_set(failure, EXIT_CODE_IO, "out of memory");
-    *supervisor = (struct supervisor){.event = event, .cluster = cluster, .runtime_dir = runtime_dir,
+    *supervisor = (struct supervisor){.event = event, .options = options, .cluster = cluster, .runtime_dir = runtime_dir,
                                       .life_line = {-1, -1}, .fault_page_fd = -1, .fault_page_readonly_fd = -1,
                                       .stop_timeout_ms = CONTRACT_STOP_TIMEOUT_MS};
     if (!cluster->sandbox)

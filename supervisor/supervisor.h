@@ -27,7 +27,9 @@ struct broker {
 
 struct supervisor {
     sd_event *event;
+    const struct options *options; /* as it was started: a reload reads the same files */
     struct cluster *cluster;
+    bool was_reloaded;
     struct runtime_dir *runtime_dir;
     int life_line[2]; /* read end: granted to all; write end: only ours */
     int fault_page_fd, fault_page_readonly_fd;
@@ -45,8 +47,8 @@ struct supervisor {
     struct failure failure; /* why the start failed */
 };
 
-int supervisor_create(sd_event *event, struct cluster *cluster, struct runtime_dir *runtime_dir,
-                      struct supervisor **ret_supervisor, struct failure *failure);
+int supervisor_create(sd_event *event, const struct options *options, struct cluster *cluster,
+                      struct runtime_dir *runtime_dir, struct supervisor **ret_supervisor, struct failure *failure);
 void supervisor_free(struct supervisor *supervisor);
 
 /* Starts every worker at once. */

@@ -19,6 +19,7 @@
 #include "faults.h"
 #include "grants.h"
 #include "hang.h"
+#include "reload.h"
 #include "shm/segment.h"
 #include "spawn.h"
 #include "supervisor.h"
@@ -289,6 +290,8 @@ void worker_said_hello(struct worker *worker, uint64_t generation, pid_t pid)
         return;
     }
     worker->said_hello = true;
+    if (worker->supervisor->was_reloaded) /* it may have been away when others were told */
+        reload_tell(worker);
     if (worker->state == CHILD_STOPPING)
         worker_ask_stop(worker);
 }

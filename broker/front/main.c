@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address_list.h"
 #include "base/cleanup.h"
 #include "connections.h"
 #include "contract.h"
@@ -22,6 +23,16 @@ static void on_stop(void *context)
     front_stop(context);
 }
 
+/* Apache's keys come by the catalogue, like changes over the wire; ours alone comes here. */
+static void on_reload(void *context, struct conf *granted)
+{
+    struct front *front = context;
+    struct address_list admin_from;
+    const char *text = conf_get(granted, "", "adminFrom");
+    if (text && address_list_parse(text, &admin_from) == 0)
+        front->config.admin_from = admin_from;
+}
+
 static uint64_t before_sleep(void *context)
 {
     struct front *front = context;
@@ -35,6 +46,7 @@ static const struct worker_handlers handlers = {
     .room = SANDBOX_FRONT,
     .on_grant = on_grant,
     .on_stop = on_stop,
+    .on_reload = on_reload,
     .before_sleep = before_sleep,
 };
 

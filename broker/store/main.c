@@ -16,6 +16,7 @@
 #include "grants.h"
 #include "lifecycle.h"
 #include "peers.h"
+#include "run_time_config.h"
 #include "turn.h"
 
 static struct store store;
@@ -31,11 +32,17 @@ static void on_stop(void *context)
         turn_stop(store.turn);
 }
 
+static void on_reload(void *context, struct conf *granted)
+{
+    run_time_config_reload(context, granted);
+}
+
 static const struct worker_handlers handlers = {
     .room = SANDBOX_STORE,
     .on_grant = grants_take,
     .on_later_grant = grants_take_later,
     .on_stop = on_stop,
+    .on_reload = on_reload,
 };
 
 static void progress(struct store *s, int64_t pos, int64_t end)

@@ -284,28 +284,66 @@ static void say_what_waits(struct run_time_config *config, const struct conf *co
            later[0] && unused[0] ? "; " : "", unused, unused[0] ? " kept; not used here" : "");
 }
 
-static int apply(struct store *store, const struct conf *conf)
+/* What others must know of a change; `before` is how it was. */
+static void announce(struct store *store, const struct store_config *before)
 {
     struct run_time_config *config = store->run_time_config;
-    int permission = store->config.broker_permission;
-    bool auto_create = store->config.auto_create_topic;
-    int r = image_make_room(store->image, 2, CHANGED_MAX + 256);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < conf->count; i++)
-        take(store, conf->entries[i].key, conf->entries[i].value);
     data_version_next(&config->version);
     text_free(&config->text);
     run_time_config_write_image(config, store->image);
     catalogue_config(store);
     config_files_changed(store, CONFIG_FILE_BROKER);
-    if (store->config.auto_create_topic && !auto_create)
+    if (store->config.auto_create_topic && !before->auto_create_topic)
         (void)topics_make_system(store); /* the template; what failed was said, and sends are refused by name */
-    if (permission != store->config.broker_permission) {
+    if (before->broker_permission != store->config.broker_permission) {
         topics_next_version(store); /* or name servers take the registration for what they have */
         registration_topics(store);
     }
+}
+
+static int apply(struct store *store, const struct conf *conf)
+{
+    struct store_config before = store->config; /* only its numbers are looked at: a text may be freed */
+    int r = image_make_room(store->image, 2, CHANGED_MAX + 256);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < conf->count; i++)
+        take(store, conf->entries[i].key, conf->entries[i].value);
+    announce(store, &before);
     return 0;
+}
+
+/* True if it is another one now. */
+static bool take_started(struct store *store, const struct key *key, const char *value)
+{
+    struct run_time_config *config = store->run_time_config;
+    const char *now = settings_get(&config->started, key->name);
+    if (now && strcmp(plain(key, now), plain(key, value)) == 0)
+        return false;
+    if (settings_set(&config->started, key->name, value, "reload") < 0)
+        PANIC("out of memory");
+    if (key->flags & KEY_RELOADABLE && !settings_given(&config->changed, key->name)) {
+        take_field(&store->config, key->name, value);
+        log_info("configuration: %s=%s", key->name, value);
+    }
+    return true;
+}
+
+void run_time_config_reload(struct store *store, struct conf *granted)
+{
+    struct store_config before = store->config;
+    bool changed = false;
+    if (image_make_room(store->image, 2, CHANGED_MAX + 256) < 0) {
+        log_error("the new configuration is not taken: the metadata image is full");
+        return;
+    }
+    for (size_t i = 0; i < granted->count; i++) {
+        const struct key *key = keys_find(broker_keys, granted->entries[i].key);
+        if (key && acts_at_once(key))
+            changed |= take_started(store, key, granted->entries[i].value);
+    }
+    if (changed)
+        announce(store, &before);
 }
 
 int32_t run_time_config_put(struct store *store, struct bytes text, const char **ret_remark)

@@ -3,6 +3,7 @@
  * known to every front by the catalogue. Store process, its one thread. */
 #pragma once
 
+#include "base/conf.h"
 #include "data_version.h"
 #include "image.h"
 #include "json/json_body.h"
@@ -16,6 +17,9 @@ void run_time_config_free(struct run_time_config *config);
 
 /* MSG_CONFIG_PUT: lines key=value, all or none. `ret_remark` is valid until the next call. */
 int32_t run_time_config_put(struct store *store, struct bytes text, const char **ret_remark);
+
+/* A reload: what would be granted now. Takes what acts at once; what was changed at run time still wins. */
+void run_time_config_reload(struct store *store, struct conf *granted);
 
 /* What is in force, as properties text, and as comments what is from the next start on. Valid until the next change. */
 struct bytes run_time_config_text(const struct run_time_config *config);

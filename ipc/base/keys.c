@@ -165,6 +165,16 @@ int settings_set(struct settings *settings, const char *name, const char *value,
     return 0;
 }
 
+int settings_copy(struct settings *settings, const struct settings *from, const char *name)
+{
+    unsigned row = row_of(settings, name);
+    if (from->values[row])
+        return settings_set(settings, name, from->values[row], from->origins[row]);
+    free(settings->values[row]);
+    settings->values[row] = NULL;
+    return 0;
+}
+
 const char *settings_get(const struct settings *settings, const char *name)
 {
     unsigned row = row_of(settings, name);

@@ -63,5 +63,7 @@ void settings_done(struct settings *settings);
 int settings_set(struct settings *settings, const char *name, const char *value, const char *origin);
 const char *settings_get(const struct settings *settings, const char *name); /* the default if not given; may be NULL */
 int64_t settings_get_i64(const struct settings *settings, const char *name, int64_t default_value);
+/* As in `from`, which may be: not given. */
+int settings_copy(struct settings *settings, const struct settings *from, const char *name);
 bool settings_given(const struct settings *settings, const char *name);
 const char *settings_origin(const struct settings *settings, const char *name); /* "default" if not given */

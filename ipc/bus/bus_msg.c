@@ -88,12 +88,22 @@ int bus_msg_encode_hello(const struct bus_hello *hello, struct bytes *ret_messag
     return writer_finish(&w, ret_message);
 }
 
-int bus_msg_encode_status(const char *text, struct bytes *ret_message)
+static int encode_text(enum bus_msg_kind kind, const char *text, struct bytes *ret_message)
 {
     struct writer w;
-    writer_begin(&w, BUS_STATUS, 1);
+    writer_begin(&w, kind, 1);
     put_string(&w, bytes_of(text));
     return writer_finish(&w, ret_message);
+}
+
+int bus_msg_encode_status(const char *text, struct bytes *ret_message)
+{
+    return encode_text(BUS_STATUS, text, ret_message);
+}
+
+int bus_msg_encode_reload(const char *text, struct bytes *ret_message)
+{
+    return encode_text(BUS_RELOAD, text, ret_message);
 }
 
 int bus_msg_encode_peer_broken(uint32_t peer, struct bytes *ret_message)
@@ -320,14 +330,24 @@ int bus_msg_decode_hello(struct bytes message, struct bus_hello *ret_hello)
     return r.bad ? -EBADMSG : 0;
 }
 
-int bus_msg_decode_text(struct bytes message, struct bytes *ret_text)
+static int decode_text(struct bytes message, enum bus_msg_kind kind, struct bytes *ret_text)
 {
     READER r;
-    int result = reader_expect(&r, message, BUS_STATUS);
+    int result = reader_expect(&r, message, kind);
     if (result < 0)
         return result;
     *ret_text = get_string(&r);
     return r.bad ? -EBADMSG : 0;
+}
+
+int bus_msg_decode_text(struct bytes message, struct bytes *ret_text)
+{
+    return decode_text(message, BUS_STATUS, ret_text);
+}
+
+int bus_msg_decode_reload(struct bytes message, struct bytes *ret_text)
+{
+    return decode_text(message, BUS_RELOAD, ret_text);
 }
 
 int bus_msg_decode_peer_broken(struct bytes message, uint32_t *ret_peer)

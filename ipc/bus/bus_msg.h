@@ -15,7 +15,7 @@ enum bus_msg_kind {
     BUS_STATUS,         /* worker → supervisor: one line for people (recovery progress, …) */
     BUS_FAILED,         /* worker → supervisor: cannot serve; exit code and one line */
     BUS_STOP,           /* supervisor → worker: drain, flush, end */
-    BUS_RELOAD,         /* supervisor → worker */
+    BUS_RELOAD,         /* supervisor → worker: its configuration as it would be granted now, whole */
     BUS_REGISTER,       /* store → name server: whole table or changed topics */
     BUS_UNREGISTER,     /* store → name server: this broker stops */
     BUS_HEARTBEAT,      /* store → name server, each second: alive, and the data version it should have */
@@ -63,9 +63,10 @@ struct bus_heartbeat {
 };
 
 /* Encoders return malloc'ed bytes in `ret_message` (free its data). */
-int bus_msg_encode_plain(enum bus_msg_kind kind, struct bytes *ret_message); /* READY STOP RELOAD REGISTER_AGAIN … */
+int bus_msg_encode_plain(enum bus_msg_kind kind, struct bytes *ret_message); /* READY STOP REGISTER_AGAIN … */
 int bus_msg_encode_hello(const struct bus_hello *hello, struct bytes *ret_message);
 int bus_msg_encode_status(const char *text, struct bytes *ret_message);
+int bus_msg_encode_reload(const char *text, struct bytes *ret_message);
 int bus_msg_encode_peer_broken(uint32_t peer, struct bytes *ret_message);
 int bus_msg_encode_failed(const struct bus_failed *failed, struct bytes *ret_message);
 int bus_msg_encode_registration(const struct bus_registration *registration, struct bytes *ret_message);
@@ -74,6 +75,7 @@ int bus_msg_encode_heartbeat(enum bus_msg_kind kind, const struct bus_heartbeat 
 int bus_msg_kind(struct bytes message, enum bus_msg_kind *ret_kind);
 int bus_msg_decode_hello(struct bytes message, struct bus_hello *ret_hello);
 int bus_msg_decode_text(struct bytes message, struct bytes *ret_text); /* STATUS */
+int bus_msg_decode_reload(struct bytes message, struct bytes *ret_text);
 int bus_msg_decode_peer_broken(struct bytes message, uint32_t *ret_peer);
 int bus_msg_decode_failed(struct bytes message, struct bus_failed *ret_failed);
 int bus_msg_decode_registration(struct bytes message, struct bus_registration *ret_registration);

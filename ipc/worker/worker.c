@@ -135,6 +135,32 @@ static void say_hello(struct worker *worker)
         say_ready(worker);
 }
 
+/* A start that is still under way knows what it was granted; what is newer waits until it is over. */
+static void hand_over_reload(struct worker *worker)
+{
+    if (worker->reloaded && worker->handlers->on_reload)
+        worker->handlers->on_reload(worker->context, worker->reloaded);
+    conf_free(worker->reloaded);
+    worker->reloaded = NULL;
+}
+
+static void take_reload(struct worker *worker, struct bytes message)
+{
+    struct bytes text;
+    struct conf *conf = NULL;
+    int r = bus_msg_decode_reload(message, &text);
+    if (r == 0)
+        r = conf_read_text("configuration", (const char *)text.data, text.size, CONF_PROPERTIES, &conf, NULL);
+    if (r < 0) {
+        log_warning("bus: a new configuration is malformed");
+        return;
+    }
+    conf_free(worker->reloaded);
+    worker->reloaded = conf;
+    if (worker->is_ready)
+        hand_over_reload(worker);
+}
+
 static void on_bus(void *context, struct bytes peer, struct bytes message)
 {
     struct worker *worker = context;
@@ -147,7 +173,9 @@ static void on_bus(void *context, struct bytes peer, struct bytes message)
         log_warning("bus: a message of the supervisor is malformed");
         return;
     }
-    if (kind == BUS_STOP) { /* others: nothing of a worker's configuration can change while it runs */
+    if (kind == BUS_RELOAD)
+        take_reload(worker, message);
+    if (kind == BUS_STOP) {
         log_info("stopping");
         worker->handlers->on_stop(worker->context);
     }
@@ -156,6 +184,7 @@ static void on_bus(void *context, struct bytes peer, struct bytes message)
 void worker_ready(struct worker *worker)
 {
     worker->is_ready = true;
+    hand_over_reload(worker);
     if (worker->hello_said)
         say_ready(worker);
 }
@@ -311,6 +340,7 @@ int worker_begin(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     bus_free(worker->bus);
+    conf_free(worker->reloaded);
     sd_event_source_disable_unref(worker->channel);
     sd_event_source_disable_unref(worker->life_line);
     sd_event_source_disable_unref(worker->terminate);

@@ -26,6 +26,9 @@ struct worker_handlers {
     void (*on_later_grant)(void *context, const struct fd_grant *grant, int *fds, unsigned count);
     /* The supervisor says stop, nobody will come back, or a signal: drain and end. May come more than once. */
     void (*on_stop)(void *context);
+    /* The configuration as it would be granted now: what can change while it runs is taken, the rest waits for a restart
+     * of the cluster. Comes again after a reconnect of the bus. NULL: nothing can. */
+    void (*on_reload)(void *context, struct conf *granted);
     /* worker_run, before each sleep: does a turn's work and says how long the sleep may be (0: not at all). NULL:
      * everything is done by event sources. */
     uint64_t (*before_sleep)(void *context);
@@ -49,6 +52,7 @@ struct worker {
     struct bus *bus;
     int fault_page_fd, life_line_fd;
     sd_event_source *channel, *life_line, *terminate, *interrupt;
+    struct conf *reloaded; /* came before it was ready */
     bool hello_said, is_ready;
 };
 

@@ -5,6 +5,7 @@
 int command_up(int argc, char **argv);
 int command_down(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_reload(int argc, char **argv);
 int command_fault(int argc, char **argv);
 int command_send(int argc, char **argv);
 int command_consume(int argc, char **argv);

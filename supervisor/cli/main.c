@@ -15,6 +15,7 @@ static const struct {
     {"up", command_up, "start a cluster on this host"},
     {"down", command_down, "stop it"},
     {"status", command_status, "show its processes"},
+    {"reload", command_reload, "take changes of its configuration files"},
     {"config", command_config, "show and check configuration"},
     {"send", command_send, "send messages to a topic"},
     {"consume", command_consume, "consume messages of a topic"},
