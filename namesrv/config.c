@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,10 @@ static const struct {
     [CONFIG_NEED_WAIT] = {"needWaitForService", SWITCH, "false", 0, 0},
     [CONFIG_WAIT_SECONDS] = {"waitSecondsForService", NUMBER, "45", 0, 86400},
     [CONFIG_SCAN_INTERVAL] = {"scanNotActiveBrokerInterval", NUMBER, "5000", 1, 3600000},
+    [CONFIG_CONNECTIONS_MAX] = {"maxConnections", NUMBER, "50000", 1, 1 << 20},
+    [CONFIG_IDLE_S] = {"serverChannelMaxIdleTimeSeconds", NUMBER, "120", 1, INT_MAX / 1000},
+    [CONFIG_OUTPUT_MAX] = {"maxConnectionOutputBytes", NUMBER, "1048576", 65536, INT_MAX},
+    [CONFIG_BUFFERED_MAX] = {"maxBufferedBytes", NUMBER, "268435456", 1048576, INT64_MAX / 2},
     [CONFIG_UNUSED_FIRST] =
     UNUSED_ROW("productEnvName"), OFF_ROW("clusterTest"), UNUSED_ROW("clientRequestThreadPoolNums"),
     UNUSED_ROW("defaultThreadPoolNums"), UNUSED_ROW("clientRequestThreadPoolQueueCapacity"),
@@ -51,7 +56,7 @@ static const struct {
     OFF_ROW("notifyMinBrokerIdChanged"), OFF_ROW("enableControllerInNamesrv"), UNUSED_ROW("serverWorkerThreads"),
     UNUSED_ROW("serverCallbackExecutorThreads"), UNUSED_ROW("serverSelectorThreads"),
     UNUSED_ROW("serverOnewaySemaphoreValue"), UNUSED_ROW("serverAsyncSemaphoreValue"),
-    UNUSED_ROW("serverChannelMaxIdleTimeSeconds"), UNUSED_ROW("serverSocketSndBufSize"),
+    UNUSED_ROW("serverSocketSndBufSize"),
     UNUSED_ROW("serverSocketRcvBufSize"), UNUSED_ROW("writeBufferHighWaterMark"),
     UNUSED_ROW("writeBufferLowWaterMark"), UNUSED_ROW("serverSocketBacklog"),
     UNUSED_ROW("serverNettyWorkerGroupEnable"), UNUSED_ROW("serverPooledByteBufAllocatorEnable"),
@@ -257,7 +262,7 @@ static int check(const struct config *config, const struct conf_entry *entry, ch
         snprintf(ret_reason, size, "%s cannot be changed over the wire", entry->key);
         return -EACCES;
     }
-    if (key >= 0 && rows[key].kind == FIXED) {
+    if (key >= 0 && (rows[key].kind == FIXED || rows[key].kind == NUMBER)) {
         snprintf(ret_reason, size, "%s is said in the cluster file and wants a restart", entry->key);
         return -EINVAL;
     }

@@ -43,6 +43,14 @@ const struct key keys_namesrv[] = {
                    "How long after its start a name server waits for brokers to register."),
     KEY_ROW_NUMBER("scanNotActiveBrokerInterval", KEY_RELOADABLE, 1, 3600000, "5000", "ms",
                    "Rhythm of looking for brokers that are silent for too long; never more than once per second."),
+    KEY_ROW_NUMBER("maxConnections", 0, 1, 1 << 20, "50000", "connections",
+                   "Most connections; more are closed at once. The limit on open files may allow fewer."),
+    KEY_ROW_NUMBER("serverChannelMaxIdleTimeSeconds", 0, 1, INT_MAX / 1000, "120", "s",
+                   "A connection on which nothing happened for so long is closed."),
+    KEY_ROW_NUMBER("maxConnectionOutputBytes", 0, 65536, INT_MAX, "1048576", "bytes",
+                   "With more unsent answers a connection is not read."),
+    KEY_ROW_NUMBER("maxBufferedBytes", 0, 1048576, INT64_MAX / 2, "268435456", "bytes",
+                   "Memory for unfinished requests and unsent answers; over it who holds most is closed."),
     KEYS_END,
 };
 

@@ -15,7 +15,7 @@
 #include "wire/codes.h"
 
 enum {
-    JOBS_MAX = 4096,
+    JOBS_MAX = 1024,
     BODY_MAX = FRAME_SIZE_MAX - 4096, /* the rest is for the header */
 };
 
@@ -119,12 +119,13 @@ bool admin_may(struct front *front, struct channel *channel, const struct frame 
 
 /* Jobs. */
 
+bool admin_is_full(const struct front *front)
+{
+    return front->admin->jobs >= JOBS_MAX;
+}
+
 struct admin_job *admin_begin(struct front *front, struct channel *channel, const struct frame *frame)
 {
-    if (front->admin->jobs == JOBS_MAX) {
-        reply_error(channel, frame, RESPONSE_SYSTEM_BUSY, "[REJECTREQUEST]too many administrators' requests at once");
-        return NULL;
-    }
     struct admin_job *job = allocate(sizeof *job);
     struct bytes topic = admin_field(frame, "topic");
     job->channel = channel->ref;
@@ -144,8 +145,9 @@ static struct reply_to finish(struct front *front, struct admin_job *job)
 {
     struct channel *channel = connections_find(front, job->channel);
     if (channel)
-        channel->outstanding--;
-    front->admin->jobs--;
+        channel_answered(channel);
+    if (front->admin->jobs-- == JOBS_MAX)
+        front->resume_wanted = true;
     return (struct reply_to){channel, job->opaque, job->oneway};
 }
 

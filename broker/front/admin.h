@@ -79,6 +79,8 @@ struct admin_job {
     struct text body;  /* of the answer */
 };
 
+/* So many jobs are under way that further requests have to wait. */
+bool admin_is_full(const struct front *front);
 /* A job for this request; it holds the channel open for its answer. */
 struct admin_job *admin_begin(struct front *front, struct channel *channel, const struct frame *frame);
 /* The answer; the job is gone. */

@@ -108,8 +108,6 @@ static int put_all(struct front *front, struct channel *channel, const struct fr
         }
     }
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     bool fits = true;
     json_array_foreach(list, index, config) fits &= add_group(job, config);
     if (fits)
@@ -191,8 +189,6 @@ int admin_group_drop(struct front *front, struct channel *channel, const struct 
     }
     struct admin_job *job = admin_begin(front, channel, frame);
     struct msg_admin drop = {.flags = clean_offsets ? MSG_ADMIN_CLEAN_OFFSETS : 0};
-    if (!job)
-        return 0;
     admin_add_record(job, MSG_GROUP_DROP, &drop, sizeof drop, &group, 1);
     admin_send(front, job, answer_plain);
     return 0;
@@ -231,8 +227,6 @@ int admin_group_get(struct front *front, struct channel *channel, const struct f
     }
     struct admin_job *job = admin_begin(front, channel, frame);
     struct msg_group_put put = {.flags = MSG_GROUP_AUTO};
-    if (!job)
-        return 0;
     job->group = admin_copy(name);
     admin_add_record(job, MSG_GROUP_PUT, &put, sizeof put, (struct bytes[]){name, bytes_of("")}, 2);
     admin_send(front, job, answer_group);
@@ -267,8 +261,6 @@ int admin_group_forbidden(struct front *front, struct channel *channel, const st
     if (is_change && !admin_may(front, channel, frame))
         return 0;
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     job->group = admin_copy(names[0]);
     const struct group_entry *group = catalogue_group(front->catalogue, names[0]);
     job->flag = is_change ? readable : !group || !catalogue_is_forbidden(group, names[1]);

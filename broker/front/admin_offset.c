@@ -141,8 +141,6 @@ int admin_offset_stats(struct front *front, struct channel *channel, const struc
     if (!take_name(channel, frame, "consumerGroup", MSG_GROUP_MAX, false, &group))
         return 0;
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     job->flag = list.size > 0;
     if (job->flag) {
         free(job->topic);
@@ -264,8 +262,6 @@ int admin_offset_broker_stats(struct front *front, struct channel *channel, cons
         return 0;
     }
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     job->flag = is_order;
     admin_collect(front, job, any, any, broker_stats_listed);
     return 0;
@@ -393,8 +389,6 @@ int admin_offset_correction(struct front *front, struct channel *channel, const 
         !take_name(channel, frame, "compareGroup", MSG_GROUP_MAX, false, &compare))
         return 0;
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     job->compare = admin_copy(compare);
     job->filter = admin_copy(filter);
     admin_collect(front, job, any, topic, answer_correction);
@@ -437,8 +431,6 @@ int admin_offset_clone(struct front *front, struct channel *channel, const struc
         return 0;
     }
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     job->flag = offline;
     job->compare = admin_copy(to);
     admin_collect(front, job, from, topic, clone_listed);
@@ -524,8 +516,6 @@ int admin_offset_reset(struct front *front, struct channel *channel, const struc
         }
     }
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     job->group = admin_copy(reset.group);
     job->search_ms = reset.has_offset || reset.time_ms < 0 ? -1 : reset.time_ms;
     for (int32_t i = first; i < end; i++) {

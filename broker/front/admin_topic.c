@@ -108,8 +108,6 @@ int admin_topic_drop(struct front *front, struct channel *channel, const struct 
     }
     struct admin_job *job = admin_begin(front, channel, frame);
     struct msg_admin drop = {0};
-    if (!job)
-        return 0;
     admin_add_record(job, MSG_TOPIC_DROP, &drop, sizeof drop, &topic, 1);
     admin_send(front, job, answer_plain);
     return 0;
@@ -286,8 +284,6 @@ static int clean(struct front *front, struct channel *channel, const struct fram
 {
     struct msg_admin record = {.flags = what};
     struct admin_job *job = admin_begin(front, channel, frame);
-    if (!job)
-        return 0;
     admin_add_record(job, MSG_CLEAN, &record, sizeof record, NULL, 0);
     admin_send(front, job, answer_plain);
     return 0;

@@ -79,6 +79,13 @@ static void take_run_time(struct front_config *config, struct conf *conf)
     conf_get_i64(conf, "", "maxTransferCountOnMessageInMemory", 32, &config->pull_count_max);
     conf_get_i64(conf, "", "maxTransferBytesOnMessageInMemory", 262144, &config->pull_bytes_max);
     conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group);
+    conf_get_i64(conf, "", "maxConnections", 50000, &config->connections_max);
+    conf_get_i64(conf, "", "maxConnectionOutputBytes", 8 << 20, &config->connection_output_max);
+    conf_get_i64(conf, "", "maxBufferedBytes", 1 << 30, &config->buffered_bytes_max);
+    conf_get_i64(conf, "", "maxOutstandingRequestsPerConnection", 65536, &config->outstanding_max);
+    conf_get_i64(conf, "", "maxParkedPullsPerConnection", 16384, &config->polls_per_connection_max);
+    conf_get_i64(conf, "", "maxParkedPulls", 1000000, &config->polls_max);
+    conf_get_i64(conf, "", "waitTimeMillsInSendQueue", 10000, &config->send_wait_ms);
     if (config->pull_count_max > PULL_COUNT_MAX)
         config->pull_count_max = PULL_COUNT_MAX;
     if (config->pull_bytes_max > PULL_BYTES_MAX)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "helper.h"
+#include "limits.h"
 #include "listener.h"
 #include "long_poll.h"
 #include "member.h"
@@ -244,6 +246,7 @@ void channel_close(struct channel *channel, const char *reason)
     if (reason)
         log_debug("connection %u closed: %s", channel->ref.number, reason);
     channel->closing = true;
+    limits_forget(channel);
     long_poll_drop_channel(front, channel);
     members_drop_channel(front, channel);
     if (channel->paused)
@@ -291,15 +294,19 @@ static int take_frame(struct channel *channel, const struct frame *frame)
 {
     struct front *front = channel->front;
     FAULT_POINT(FRONT_REQUEST);
-    int r = route_request(front, channel, frame);
-    if (r == -EAGAIN) {
+    int r = channel->outstanding < front->config.outstanding_max ? route_request(front, channel, frame) : -EBUSY;
+    if (r == -EAGAIN || r == -EBUSY) {
+        if (r == -EBUSY && !channel->held)
+            board_add(front->board, COUNTER_REQUESTS_PUT_OFF, 1);
+        channel->limited = r == -EBUSY;
         pause_with(channel, frame);
         return 1;
     }
     if (r < 0)
         return r;
     connection_consume(&channel->wire, frame);
-    if (channel->wire.out_size > CHANNEL_OUT_MAX) {
+    channel->frame_ms = 0;
+    if (channel_reads_too_slowly(channel)) {
         channel->throttled = true;
         channel_mark_dirty(channel);
         update_epoll(channel);
@@ -308,17 +315,29 @@ static int take_frame(struct channel *channel, const struct frame *frame)
     return 0;
 }
 
+static void refuse_bytes(struct channel *channel)
+{
+    char why[128];
+    snprintf(why, sizeof why, "it sent %s",
+             frame_looks_like(channel->wire.in + channel->wire.in_start, channel->wire.in_end - channel->wire.in_start));
+    limits_close(channel, COUNTER_FRAMES_BAD, why);
+}
+
 static void take_frames(struct channel *channel)
 {
     struct front *front = channel->front;
     struct frame frame;
     while (!channel->paused && !channel->throttled) {
         enum frame_result result = connection_next(&channel->wire, &frame);
-        if (result == FRAME_MORE)
+        if (result == FRAME_MORE) {
+            if (channel->wire.in_start == channel->wire.in_end)
+                channel->frame_ms = 0;
+            else if (!channel->frame_ms)
+                channel->frame_ms = front->now_ms;
             return;
+        }
         if (result == FRAME_BAD) {
-            board_add(front->board, COUNTER_FRAMES_BAD, 1);
-            channel_close(channel, "malformed frame");
+            refuse_bytes(channel);
             return;
         }
         if (result == FRAME_SKIP) {
@@ -327,11 +346,28 @@ static void take_frames(struct channel *channel)
         }
         int r = take_frame(channel, &frame);
         if (r < 0) {
-            board_add(front->board, COUNTER_FRAMES_BAD, 1);
-            channel_close(channel, "refused request");
+            limits_close(channel, COUNTER_FRAMES_BAD, "its request was refused");
             return;
         }
     }
+}
+
+static void resume(struct channel *channel)
+{
+    struct front *front = channel->front;
+    struct channel_ref ref = channel->ref;
+    channel->paused = channel->limited = false;
+    int r = take_frame(channel, channel->held);
+    if (!channel->paused) {
+        free(channel->held);
+        channel->held = NULL;
+    }
+    if (r < 0)
+        limits_close(channel, COUNTER_FRAMES_BAD, "its request was refused");
+    else if (r == 0)
+        take_frames(channel);
+    if (connections_find(front, ref) == channel)
+        update_epoll(channel);
 }
 
 void connections_resume(struct front *front)
@@ -342,17 +378,7 @@ void connections_resume(struct front *front)
     connections->paused_last = &connections->paused_first;
     while (channel) {
         struct channel *next = channel->next_paused;
-        PN_FREE struct frame *frame = TAKE_PTR(channel->held);
-        channel->paused = false;
-        int r = take_frame(channel, frame);
-        if (r < 0) {
-            channel_close(channel, "refused request");
-        } else {
-            if (r == 0)
-                take_frames(channel);
-            if (connections_at(connections, channel->ref.slot) == channel)
-                update_epoll(channel);
-        }
+        resume(channel);
         channel = next;
     }
 }
@@ -367,11 +393,45 @@ static void readable(struct channel *channel)
         return;
     }
     channel->active_ms = channel->front->now_ms;
+    struct front *front = channel->front;
+    struct channel_ref ref = channel->ref;
     take_frames(channel);
+    if (connections_find(front, ref))
+        limits_account(channel);
+}
+
+/* Is anything going out? A client that does not read for long is closed in the end. */
+static void look_at_output(struct channel *channel)
+{
+    int64_t now_ms = channel->front->now_ms;
+    bool moved = channel->wire.bytes_out != channel->counted_out;
+    if (moved)
+        channel->active_ms = now_ms;
+    if (channel->wire.out_size == 0)
+        channel->waiting_ms = 0;
+    else if (moved || !channel->waiting_ms)
+        channel->waiting_ms = now_ms;
+    count_bytes(channel);
+    limits_account(channel);
+}
+
+/* Enough of the output is gone: on with its requests, and with the polls that woke meanwhile. */
+static void go_on(struct channel *channel)
+{
+    struct front *front = channel->front;
+    struct channel_ref ref = channel->ref;
+    channel->throttled = false;
+    channel->frame_ms = 0; /* the time in which we did not read is not its own */
+    if (!channel->paused)
+        take_frames(channel);
+    if (connections_find(front, ref))
+        long_poll_go_on(front, channel);
 }
 
 static void flush_one(struct channel *channel)
 {
+    struct front *front = channel->front;
+    struct channel_ref ref = channel->ref;
     int r = connection_flush(&channel->wire);
     if (r < 0) {
         /* -EFAULT is a page of the log that the disk could not give: the answer is cut, so the stream is lost. */
@@ -380,19 +440,15 @@ static void flush_one(struct channel *channel)
         channel_close(channel, strerror(-r));
         return;
     }
-    channel->active_ms = channel->front->now_ms;
     channel->want_out = r == 1;
-    count_bytes(channel);
-    if (channel->throttled && channel->wire.out_size < CHANNEL_OUT_LOW) {
-        channel->throttled = false;
-        uint32_t slot = channel->ref.slot;
-        struct connections *connections = channel->front->connections;
-        if (!channel->paused)
-            take_frames(channel);
-        if (connections_at(connections, slot) != channel)
-            return;
-    }
-    update_epoll(channel);
+    look_at_output(channel);
+    if (!connections_find(front, ref))
+        return;
+    if ((channel->throttled || channel->put_off) &&
+        (int64_t)channel->wire.out_size <= front->config.connection_output_max / 4)
+        go_on(channel);
+    if (connections_find(front, ref))
+        update_epoll(channel);
 }
 
 bool connections_waiting(const struct front *front)
@@ -439,6 +495,7 @@ void connections_poll(struct front *front)
         switch ((enum poll_kind)(low >> 24)) {
         case POLL_CHANNEL:
             channel_event(front, events[i].events, (struct channel_ref){low & 0xffffff, number});
+            limits_settle(front);
             break;
         case POLL_LISTENER:
             listeners_accept(front, number);
@@ -451,22 +508,6 @@ void connections_poll(struct front *front)
             helper_collect(front->helper, front);
             break;
         }
-    }
-}
-
-void connections_expire(struct front *front)
-{
-    struct connections *connections = front->connections;
-    for (uint32_t slot = 0; slot < connections->slot_count; slot++) {
-        struct channel *channel = connections->slots[slot];
-        if (!channel)
-            continue;
-        /* While a request waits for the store it is not the client that is silent. */
-        bool idle =
-            front->now_ms - channel->active_ms > front->config.idle_ms && channel->outstanding == 0 && !channel->paused;
-        bool silent = channel->members && front->now_ms - channel->heartbeat_ms > CHANNEL_SILENT_MS;
-        if (idle || silent)
-            channel_close(channel, idle ? "idle" : "no heartbeat");
     }
 }
 

@@ -3,9 +3,9 @@
  * closed one is simply not found. All sockets hang in one epoll descriptor inside the sd-event loop: one wake-up serves
  * many.
  *
- * Back-pressure: a frame that finds its request ring full is kept parsed and its channel is not read until there is
- * room; a channel with too much unsent output is not read either. Both end in the client's TCP window, never in a drop.
- */
+ * Back-pressure: a frame that finds its request ring or a limit full is kept parsed and its channel is not read until
+ * there is room; a channel with too much unsent output is not read either. Both end in the client's TCP window, never in
+ * a drop. What can't end by itself is limits.h's. */
 #pragma once
 
 #include "front.h"
@@ -16,8 +16,6 @@
 
 enum {
     CHANNELS_MAX = 65536,
-    CHANNEL_OUT_MAX = 8 * 1024 * 1024, /* more waits to be sent: stop reading */
-    CHANNEL_OUT_LOW = 2 * 1024 * 1024, /* read again below this */
     CHANNEL_SILENT_MS = 120 * 1000,    /* members without heartbeat, as Apache's channelExpiredTimeout */
 };
 
@@ -30,18 +28,25 @@ struct channel {
     struct front *front;
     struct channel_ref ref;
     bool vip; /* came in by the fast port */
-    bool throttled, want_out, dirty, paused, closing;
+    bool throttled; /* more unsent output than maxConnectionOutputBytes, and not yet down to a quarter of it */
+    bool limited;   /* paused for a limit, not for room in a ring */
+    bool want_out, dirty, paused, closing;
     uint32_t epoll_mask;
     uint16_t peer_port;
     bool peer_ipv6;
     uint8_t peer_ip[16];
     uint32_t outstanding; /* requests that wait for the store or a disk; parked polls are not counted */
     int64_t active_ms, heartbeat_ms;
+    int64_t frame_ms;   /* when the unfinished frame began to come; 0: there is none */
+    int64_t waiting_ms; /* since when no byte of the output has moved; 0: there is none */
+    size_t counted_memory;
     uint64_t counted_in, counted_out; /* bytes already on the board */
     struct frame *held;               /* parsed, waits for room in a request ring */
     struct channel *next_dirty;
     struct channel *next_paused;
-    struct pull *polls; /* parked ones of this channel */
+    struct pull *polls;    /* parked ones of this channel */
+    struct pull *put_off;  /* woken while it was throttled; linked by channel_next */
+    unsigned poll_count;   /* of both */
     struct member *members;
     uint32_t heartbeats; /* those that the store has not answered: it may not know yet what they tell */
     UT_hash_handle by_number;
@@ -73,11 +78,21 @@ void connections_resume(struct front *front);
 /* Sends what was gathered in this turn. True: sending let a throttled channel go on, and there is more. */
 bool connections_flush(struct front *front);
 bool connections_waiting(const struct front *front);
-/* Closes idle and silent ones. */
-void connections_expire(struct front *front);
 /* True when nothing waits to be answered or sent. */
 bool connections_drained(struct front *front);
 void connections_stop_reading(struct front *front);
+
+/* One of its requests got its answer, or never will. */
+static inline void channel_answered(struct channel *channel)
+{
+    channel->outstanding--;
+    if (channel->limited)
+        channel->front->resume_wanted = true;
+}
+static inline bool channel_reads_too_slowly(const struct channel *channel)
+{
+    return (int64_t)channel->wire.out_size > channel->front->config.connection_output_max;
+}
 
 /* What the store and the other fronts know a connection by (msg.h): this front, this process of it, the number. */
 static inline uint64_t channel_id(const struct channel *channel)

@@ -29,6 +29,9 @@ struct front_config {
     int broker_permission;
     bool auto_create_group;
     int64_t pull_count_max, pull_bytes_max, idle_ms;
+    int64_t connections_max, connection_output_max, buffered_bytes_max; /* limits.h */
+    int64_t outstanding_max, polls_per_connection_max, polls_max;
+    int64_t send_wait_ms;
     struct address_list admin_from; /* who may change something for everybody */
     /* What name servers of other hosts are told. */
     int64_t broker_id;
@@ -53,6 +56,7 @@ struct front {
     struct front_config config;
     int64_t now_ms; /* monotonic, of this turn */
     bool stopping;
+    bool resume_wanted; /* a limit has room again: paused channels are to be tried */
     int64_t stop_deadline_ms;
 
     struct queue_table *queue_table; /* read-only */
@@ -64,7 +68,12 @@ struct front {
     struct pending *pending;
     struct store_link *link;
     struct long_poll *long_poll;
+    struct {
+        struct pull *first, **last; /* wait for one of the few that helpers work on */
+        unsigned count;             /* those */
+    } cold;                         /* pull.c's */
     struct connections *connections;
+    struct limits *limits;
     struct listeners *listeners;
     struct members *members;
     struct held_requests *held;

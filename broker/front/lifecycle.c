@@ -12,10 +12,12 @@
 #include "connections.h"
 #include "foreign.h"
 #include "helper.h"
+#include "limits.h"
 #include "listener.h"
 #include "long_poll.h"
 #include "member.h"
 #include "pending.h"
+#include "pull.h"
 #include "read_log.h"
 #include "route.h"
 #include "relay.h"
@@ -27,7 +29,7 @@ static int on_housekeeping(sd_event_source *source, uint64_t usec, void *context
 {
     struct front *front = context;
     front->now_ms = clock_monotonic_ms();
-    connections_expire(front);
+    limits_expire(front);
     store_link_trim(front);
     read_log_tidy(front->read_log);
     broker_stats_tick(front);
@@ -47,6 +49,7 @@ int lifecycle_build(struct front *front)
     front->pending = pending_new();
     front->catalogue = catalogue_new();
     front->held = held_requests_new();
+    pull_init(front);
     front->relay_far = relay_far_new();
     int r = front->pending && front->catalogue && front->held && front->relay_far ? 0 : -ENOMEM;
     if (r == 0)
@@ -97,7 +100,9 @@ bool lifecycle_has_grants(const struct front *front)
 int lifecycle_start(struct front *front)
 {
     front->now_ms = clock_monotonic_ms();
-    int r = helper_new(&front->helper);
+    int r = limits_new(&front->limits); /* not before: the bus has raised the limit on open files */
+    if (r == 0)
+        r = helper_new(&front->helper);
     if (r == 0)
         r = read_log_new(front, &front->read_log);
     if (r == 0)
@@ -124,11 +129,13 @@ void lifecycle_free(struct front *front)
 {
     listeners_free(front->listeners);
     connections_free(front->connections);
+    limits_free(front->limits);
     helper_free(front->helper);
     foreign_free(front->foreign);
     relay_free(front->relay);
     relay_far_free(front->relay_far);
     admin_free(front->admin);
+    pull_done(front);
     long_poll_free(front->long_poll);
     read_log_free(front->read_log);
     store_link_free(front->link);

@@ -1,9 +1,11 @@
-/* Accepting; see listener.h. The front's one thread. Out of descriptors, a spare one is given up for a moment, so that
- * a waiting client is closed at once instead of hanging, and the level-triggered listener does not spin. */
+/* Accepting; see listener.h. The front's one thread. Whoever is over a limit is closed at once, with a line in the log;
+ * limits.c leaves enough descriptors that accept does not run out of them. When the system does (ENFILE, ENOMEM), we
+ * stop accepting for a second and say so: the clients wait in the kernel's queue. */
 #include "listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,8 +14,9 @@
 
 #include "base/log.h"
 #include "connections.h"
+#include "limits.h"
 
-enum { LISTENERS_MAX = 8, ACCEPTS_PER_TURN = 64 };
+enum { LISTENERS_MAX = 8, ACCEPTS_PER_TURN = 64, PAUSE_MS = 1000 };
 
 struct listeners {
     struct {
@@ -21,8 +24,8 @@ struct listeners {
         bool vip;
     } list[LISTENERS_MAX];
     unsigned count;
-    int spare_fd;
-    bool refused_before; /* one log line per run of refusals */
+    bool paused;
+    sd_event_source *again;
 };
 
 int listeners_new(struct listeners **ret_listeners)
@@ -30,7 +33,6 @@ int listeners_new(struct listeners **ret_listeners)
     struct listeners *listeners = calloc(1, sizeof *listeners);
     if (!listeners)
         return -ENOMEM;
-    listeners->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     *ret_listeners = listeners;
     return 0;
 }
@@ -41,8 +43,7 @@ void listeners_free(struct listeners *listeners)
         return;
     for (unsigned i = 0; i < listeners->count; i++)
         close(listeners->list[i].fd);
-    if (listeners->spare_fd >= 0)
-        close(listeners->spare_fd);
+    sd_event_source_disable_unref(listeners->again);
     free(listeners);
 }
 
@@ -63,7 +64,7 @@ unsigned listeners_count(const struct listeners *listeners)
     return listeners->count;
 }
 
-int listeners_start(struct front *front)
+static int watch(struct front *front)
 {
     struct listeners *listeners = front->listeners;
     for (unsigned i = 0; i < listeners->count; i++) {
@@ -75,31 +76,63 @@ int listeners_start(struct front *front)
     return 0;
 }
 
+static void unwatch(struct front *front)
+{
+    struct listeners *listeners = front->listeners;
+    for (unsigned i = 0; i < listeners->count; i++)
+        epoll_ctl(connections_epoll_fd(front->connections), EPOLL_CTL_DEL, listeners->list[i].fd, NULL);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct front *front = context;
+    if (!front->listeners->paused || front->listeners->count == 0)
+        return 0;
+    front->listeners->paused = false;
+    int r = watch(front);
+    if (r < 0)
+        log_error("cannot accept again: %s", strerror(-r));
+    return r;
+}
+
+static void pause_accepting(struct front *front, int error)
+{
+    struct listeners *listeners = front->listeners;
+    if (listeners->paused)
+        return;
+    log_warning("accepting stops for a second: %s", strerror(error));
+    board_add(front->board, COUNTER_ACCEPT_PAUSES, 1);
+    listeners->paused = true;
+    unwatch(front);
+    sd_event_source_set_time_relative(listeners->again, PAUSE_MS * 1000);
+    sd_event_source_set_enabled(listeners->again, SD_EVENT_ONESHOT);
+}
+
+int listeners_start(struct front *front)
+{
+    int r = sd_event_add_time_relative(front->event, &front->listeners->again, CLOCK_MONOTONIC, 0, 10000, on_again,
+                                       front);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(front->listeners->again, SD_EVENT_OFF);
+    return r < 0 ? r : watch(front);
+}
+
 void listeners_stop(struct front *front)
 {
     struct listeners *listeners = front->listeners;
     /* Closing would not do: the supervisor holds the same sockets, so epoll would keep watching them. */
-    for (unsigned i = 0; i < listeners->count; i++) {
-        epoll_ctl(connections_epoll_fd(front->connections), EPOLL_CTL_DEL, listeners->list[i].fd, NULL);
+    unwatch(front);
+    for (unsigned i = 0; i < listeners->count; i++)
         close(listeners->list[i].fd);
-    }
     listeners->count = 0;
 }
 
-static void refuse_one(struct front *front, int listen_fd, int error)
+static void refuse_over_limit(struct front *front, int fd)
 {
-    struct listeners *listeners = front->listeners;
-    if (!listeners->refused_before)
-        log_warning("connections are refused: %s", strerror(error));
-    listeners->refused_before = true;
-    board_add(front->board, COUNTER_CONNECTIONS_REFUSED, 1);
-    if (listeners->spare_fd < 0)
-        return;
-    close(listeners->spare_fd);
-    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd >= 0)
-        close(fd);
-    listeners->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    char why[128];
+    snprintf(why, sizeof why, "%u connections are open, the most there may be (maxConnections, or the limit on open files)",
+             connections_count(front->connections));
+    limits_refuse_socket(front, fd, why);
 }
 
 void listeners_accept(struct front *front, uint32_t index)
@@ -109,16 +142,19 @@ void listeners_accept(struct front *front, uint32_t index)
         int fd = accept4(listeners->list[index].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-                refuse_one(front, listeners->list[index].fd, errno);
+                pause_accepting(front, errno);
             else if (errno != EAGAIN)
                 continue; /* ECONNABORTED and its like concern one client, not us */
             return;
         }
-        int r = connections_add(front, fd, listeners->list[index].vip);
-        if (r < 0) {
-            board_add(front->board, COUNTER_CONNECTIONS_REFUSED, 1);
+        if (connections_count(front->connections) >= limits_connections(front)) {
+            refuse_over_limit(front, fd);
             continue;
         }
-        listeners->refused_before = false;
+        int r = connections_add(front, fd, listeners->list[index].vip);
+        if (r < 0) {
+            log_warning("a connection is refused: %s", strerror(-r));
+            board_add(front->board, COUNTER_CONNECTIONS_REFUSED, 1);
+        }
     }
 }

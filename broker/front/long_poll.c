@@ -9,7 +9,7 @@
 #include "base/panic.h"
 #include "catalogue.h"
 
-enum { BUCKETS = 512, BUCKET_MS = 64, PARKED_MAX = 1000000 };
+enum { BUCKETS = 512, BUCKET_MS = 64 };
 
 struct long_poll {
     struct pull **by_slot; /* untouched pages of this table cost nothing */
@@ -128,6 +128,7 @@ static void link_poll(struct front *front, struct channel *channel, struct pull 
     LINK(channel->polls, channel_next, channel_prev, pull);
     LINK(poll->wheel[pull->wheel_bucket], wheel_next, wheel_prev, pull);
     poll->parked++;
+    channel->poll_count++;
     board_set(front->board, COUNTER_PULLS_PARKED, poll->parked);
     if (!pull->slot_next)
         set_interest(front, pull->slot, true);
@@ -143,6 +144,7 @@ static void unlink_poll(struct front *front, struct pull *pull)
     UNLINK(channel->polls, channel_next, channel_prev, pull);
     UNLINK(poll->wheel[pull->wheel_bucket], wheel_next, wheel_prev, pull);
     poll->parked--;
+    channel->poll_count--;
     board_set(front->board, COUNTER_PULLS_PARKED, poll->parked);
     if (!poll->by_slot[pull->slot])
         set_interest(front, pull->slot, false);
@@ -151,8 +153,12 @@ static void unlink_poll(struct front *front, struct pull *pull)
 void long_poll_park(struct front *front, struct channel *channel, struct pull *pull)
 {
     struct long_poll *poll = front->long_poll;
-    if (poll->parked >= PARKED_MAX) {
-        pull_give_up(front, pull);
+    const struct front_config *config = &front->config;
+    if (poll->parked >= config->polls_max || channel->poll_count >= config->polls_per_connection_max) {
+        pull_refuse(front, pull, poll->parked >= config->polls_max
+                                     ? "[REJECTREQUEST]too many pulls wait for messages (maxParkedPulls)"
+                                     : "[REJECTREQUEST]too many pulls of this connection wait for messages "
+                                       "(maxParkedPullsPerConnection)");
         return;
     }
     pull->again = true;
@@ -293,7 +299,7 @@ void long_poll_catalogue_changed(struct front *front)
         next = held->slot_next;
         struct channel *channel = connections_find(front, held->channel);
         if (channel)
-            channel->outstanding--;
+            channel_answered(channel);
         pull_again(front, held);
     }
     /* Only a topic whose queues moved or went, or a snapshot, concerns parked polls. */
@@ -310,8 +316,31 @@ void long_poll_give_up_all(struct front *front)
     run_list(front, list, pull_give_up);
 }
 
+void long_poll_put_off(struct channel *channel, struct pull *pull)
+{
+    pull->channel_next = channel->put_off;
+    channel->put_off = pull;
+    channel->poll_count++;
+}
+
+void long_poll_go_on(struct front *front, struct channel *channel)
+{
+    struct pull *pull = channel->put_off;
+    channel->put_off = NULL;
+    for (struct pull *next; pull; pull = next) {
+        next = pull->channel_next;
+        channel->poll_count--;
+        pull_again(front, pull); /* once the output is long enough they come back here */
+    }
+}
+
 void long_poll_drop_channel(struct front *front, struct channel *channel)
 {
+    for (struct pull *pull = channel->put_off, *next; pull; pull = next) {
+        next = pull->channel_next;
+        free(pull);
+    }
+    channel->put_off = NULL;
     while (channel->polls) {
         struct pull *pull = channel->polls;
         unlink_poll(front, pull);

@@ -13,6 +13,10 @@ void long_poll_park(struct front *front, struct channel *channel, struct pull *p
 /* Takes a pull that waits for a whole catalogue. */
 void long_poll_hold(struct front *front, struct channel *channel, struct pull *pull);
 
+/* Takes a woken pull whose client has more unsent answers than it may have; it runs when most of them are gone. */
+void long_poll_put_off(struct channel *channel, struct pull *pull);
+void long_poll_go_on(struct front *front, struct channel *channel);
+
 /* True: queues grew that this front has not looked at. */
 bool long_poll_behind(const struct front *front);
 /* Runs the polls of queues that grew, and those whose deadline has come. */

@@ -37,7 +37,7 @@ static uint64_t before_sleep(void *context)
 {
     struct front *front = context;
     front_turn(front);
-    if (!store_link_may_sleep(front) || connections_waiting(front))
+    if (!store_link_may_sleep(front) || connections_waiting(front) || front->resume_wanted)
         return 0;
     return front->stopping ? STOPPING_TURN_US : UINT64_MAX;
 }

@@ -20,6 +20,7 @@
 enum {
     COUNT_DEFAULT = 32,     /* of a request that says no number */
     SCAN_MAX = 800,         /* queue entries looked at for one answer */
+    COLD_AT_ONCE = 64,
     COPY_BELOW = 4096,      /* a small body is copied behind its header: cheaper than a piece of its own */
 };
 
@@ -464,20 +465,19 @@ static void cold_run(struct helper_job *job)
     }
 }
 
-static void cold_done(struct helper_job *job, struct front *front)
-{
-    struct cold_job *cold = (struct cold_job *)job;
-    struct channel *channel = connections_find(front, cold->pull->channel);
-    close(cold->range.fd);
-    if (channel)
-        channel->outstanding--;
-    cold->pull->waited = true;
-    pull_again(front, cold->pull);
-    free(cold);
-}
+static void cold_done(struct helper_job *job, struct front *front);
 
+/* Each of them holds a descriptor, so few are under way; the others wait in a line, and are looked up anew. */
 static void go_cold(struct front *front, struct channel *channel, struct pull *pull, struct cold_range range)
 {
+    channel->outstanding++;
+    if (front->cold.count >= COLD_AT_ONCE) {
+        close(range.fd);
+        pull->slot_next = NULL;
+        *front->cold.last = pull;
+        front->cold.last = &pull->slot_next;
+        return;
+    }
     struct cold_job *cold = calloc(1, sizeof *cold);
     if (!cold)
         PANIC("out of memory");
@@ -485,9 +485,51 @@ static void go_cold(struct front *front, struct channel *channel, struct pull *p
     cold->job.done = cold_done;
     cold->pull = pull;
     cold->range = range;
-    channel->outstanding++;
+    front->cold.count++;
     board_add(front->board, COUNTER_PULLS_COLD, 1);
     helper_submit(front->helper, &cold->job);
+}
+
+static void run_waiting(struct front *front)
+{
+    struct pull *pull = front->cold.first;
+    if (!pull)
+        return;
+    if (!(front->cold.first = pull->slot_next))
+        front->cold.last = &front->cold.first;
+    struct channel *channel = connections_find(front, pull->channel);
+    if (channel)
+        channel_answered(channel);
+    pull_again(front, pull);
+}
+
+static void cold_done(struct helper_job *job, struct front *front)
+{
+    struct cold_job *cold = (struct cold_job *)job;
+    struct channel *channel = connections_find(front, cold->pull->channel);
+    close(cold->range.fd);
+    front->cold.count--;
+    if (channel)
+        channel_answered(channel);
+    cold->pull->waited = true;
+    pull_again(front, cold->pull);
+    free(cold);
+    /* One that is hot by now frees no place, so that the line would stand still: on until one is cold. */
+    while (front->cold.first && front->cold.count < COLD_AT_ONCE)
+        run_waiting(front);
+}
+
+void pull_init(struct front *front)
+{
+    front->cold.last = &front->cold.first;
+}
+
+void pull_done(struct front *front)
+{
+    for (struct pull *pull = front->cold.first, *next; pull; pull = next) {
+        next = pull->slot_next;
+        free(pull);
+    }
 }
 
 /* Where a pull goes that is not answered now. */
@@ -510,6 +552,11 @@ void pull_again(struct front *front, struct pull *pull)
         free(pull);
         return;
     }
+    /* Its client does not take what it has been given already. */
+    if (channel_reads_too_slowly(channel)) {
+        long_poll_put_off(channel, pull);
+        return;
+    }
     enum outcome outcome = OUTCOME_HOLD;
     if (catalogue_is_whole(front->catalogue))
         outcome = run(front, channel, pull, &found);
@@ -527,6 +574,15 @@ void pull_give_up(struct front *front, struct pull *pull)
                                .next_offset = pull->offset,
                                .min_offset = pull->min_offset,
                                .max_offset = pull->max_offset};
+    if (channel)
+        answer(front, channel, pull, &found);
+    free(pull);
+}
+
+void pull_refuse(struct front *front, struct pull *pull, const char *remark)
+{
+    struct channel *channel = connections_find(front, pull->channel);
+    struct pull_found found = {.code = RESPONSE_SYSTEM_BUSY, .remark = remark, .next_offset = pull->offset};
     if (channel)
         answer(front, channel, pull, &found);
     free(pull);

@@ -35,11 +35,16 @@ enum {
     PULL_SUBSCRIPTION = 4,
 };
 
+void pull_init(struct front *front);
+void pull_done(struct front *front);
 int pull_message(struct front *front, struct channel *channel, const struct frame *frame);
 /* Runs a kept pull again; takes it. */
 void pull_again(struct front *front, struct pull *pull);
 /* "Nothing new": a parked poll's deadline. Takes it. */
 void pull_give_up(struct front *front, struct pull *pull);
+
+/* There is no place for one more to wait. Takes it. */
+void pull_refuse(struct front *front, struct pull *pull, const char *remark);
 
 /* What a lookup found: all of an answer but its opaque. */
 struct pull_found {

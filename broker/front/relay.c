@@ -123,7 +123,7 @@ static void answer(struct front *front, const struct asker *asker, int32_t code,
     struct reply reply;
     struct reply_to to = {connections_find(front, asker->channel), asker->opaque, asker->oneway};
     if (to.channel)
-        to.channel->outstanding--;
+        channel_answered(to.channel);
     if (reply_begin(&reply, to, code, remark, 0, 0))
         reply_end(&reply, body);
 }
@@ -343,8 +343,9 @@ static void pass_on(struct front *front, const struct asker *asker, uint64_t con
                     int64_t timeout_ms)
 {
     struct channel *client = connections_find_id(front, connection);
-    if (!client) {
-        refuse(front, asker, RESPONSE_SYSTEM_ERROR, "the consumer is not online");
+    if (!client || channel_reads_too_slowly(client)) {
+        refuse(front, asker, RESPONSE_SYSTEM_ERROR,
+               client ? "the consumer does not read" : "the consumer is not online");
         return;
     }
     struct relayed *relayed =
@@ -453,7 +454,9 @@ static void direct_done(struct helper_job *job, struct front *front)
         remark = "the consumer is not online";
         client = connections_find_id(front, direct->connection);
     }
-    if (client) {
+    if (client && channel_reads_too_slowly(client)) {
+        remark = "the consumer does not read";
+    } else if (client) {
         remark = "the request is too large for the consumer";
         relayed = send_to(front, client, REQUEST_CONSUME_MESSAGE_DIRECTLY, CLIENT_TIMEOUT_MS, direct->fields,
                           direct->count, (struct bytes){direct->record, direct->record_size});
@@ -535,9 +538,9 @@ static void status_ask(struct front *front, struct status *status, const struct 
     static const struct bytes nothing = {NULL, 0};
     struct channel *client = connections_find_id(front, member->connection);
     struct relayed *relayed = NULL;
-    if (client)
+    if (client && !channel_reads_too_slowly(client))
         relayed = send_to(front, client, code, STATUS_TIMEOUT_MS, fields, count, nothing);
-    else if (!connections_is_ours(front, member->connection))
+    else if (!client && !connections_is_ours(front, member->connection))
         relayed = send_far(front, member->connection, code, STATUS_TIMEOUT_MS, fields, count, nothing);
     if (!relayed)
         return;

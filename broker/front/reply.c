@@ -88,7 +88,7 @@ static void take_answer(struct front *front, const uint8_t *payload, uint32_t si
     struct bytes remark = {payload + sizeof *answer, answer->remark_size};
     if (channel) {
         struct reply_to to = {channel, request.opaque, false};
-        channel->outstanding--;
+        channel_answered(channel);
         if (request.kind == PENDING_HEARTBEAT) {
             channel->heartbeats--;
             catalogue_look_again(front->catalogue);
@@ -114,7 +114,7 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
             return;
         struct channel *channel = connections_find(front, request.channel);
         if (channel) {
-            channel->outstanding--;
+            channel_answered(channel);
             broker_stats_put_latency(front->stats, front->now_ms - request.since_ms);
             send_answered(front, (struct reply_to){channel, request.opaque, false}, answer);
         }
@@ -128,7 +128,7 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
         pn_assert(request.kind == PENDING_LOCK);
         struct channel *channel = connections_find(front, request.channel);
         if (channel) {
-            channel->outstanding--;
+            channel_answered(channel);
             lock_answered((struct reply_to){channel, request.opaque, false}, answer, request.extra);
         }
         free(request.extra);

@@ -16,6 +16,7 @@
 #include "broker_config.h"
 #include "broker_stats.h"
 #include "catalogue.h"
+#include "limits.h"
 #include "lock.h"
 #include "member.h"
 #include "offset.h"
@@ -35,8 +36,9 @@ enum {
     PORT_ANY = PORT_MAIN | PORT_FAST,
     NEEDS_CATALOGUE = 4,
     ADMIN = 8, /* changes something for everybody: only from peers in adminFrom */
-    ADMIN_READS = PORT_ANY | NEEDS_CATALOGUE,
-    ADMIN_CHANGES = PORT_ANY | NEEDS_CATALOGUE | ADMIN,
+    HEAVY = 16, /* takes a helper thread, a job or another client, or has a large answer: few at once per connection */
+    ADMIN_READS = PORT_ANY | NEEDS_CATALOGUE | HEAVY,
+    ADMIN_CHANGES = PORT_ANY | NEEDS_CATALOGUE | ADMIN | HEAVY,
 };
 
 static const struct route {
@@ -46,7 +48,7 @@ static const struct route {
 } routes[] = {
     {REQUEST_SEND_MESSAGE, PORT_ANY, send_message},
     {REQUEST_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
-    {REQUEST_QUERY_MESSAGE, PORT_ANY, view_by_key},
+    {REQUEST_QUERY_MESSAGE, PORT_ANY | HEAVY, view_by_key},
     {REQUEST_QUERY_CONSUMER_OFFSET, PORT_ANY, offset_query},
     {REQUEST_UPDATE_CONSUMER_OFFSET, PORT_ANY, offset_update},
     {REQUEST_UPDATE_AND_CREATE_TOPIC, PORT_ANY | ADMIN, topic_update_and_create},
@@ -54,12 +56,12 @@ static const struct route {
     {REQUEST_GET_ALL_TOPIC_CONFIG, ADMIN_READS, admin_topic_all},
     {REQUEST_UPDATE_BROKER_CONFIG, PORT_ANY | ADMIN, broker_config_update},
     {REQUEST_GET_BROKER_CONFIG, PORT_ANY | NEEDS_CATALOGUE, broker_config_get},
-    {REQUEST_GET_BROKER_RUNTIME_INFO, PORT_ANY, runtime_info},
-    {REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, PORT_ANY | NEEDS_CATALOGUE, search_by_time},
+    {REQUEST_GET_BROKER_RUNTIME_INFO, PORT_ANY | HEAVY, runtime_info},
+    {REQUEST_SEARCH_OFFSET_BY_TIMESTAMP, PORT_ANY | NEEDS_CATALOGUE | HEAVY, search_by_time},
     {REQUEST_GET_MAX_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_max_offset},
     {REQUEST_GET_MIN_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_min_offset},
-    {REQUEST_GET_EARLIEST_MSG_STORETIME, PORT_ANY | NEEDS_CATALOGUE, search_earliest_time},
-    {REQUEST_VIEW_MESSAGE_BY_ID, PORT_ANY, view_message},
+    {REQUEST_GET_EARLIEST_MSG_STORETIME, PORT_ANY | NEEDS_CATALOGUE | HEAVY, search_earliest_time},
+    {REQUEST_VIEW_MESSAGE_BY_ID, PORT_ANY | HEAVY, view_message},
     {REQUEST_HEART_BEAT, PORT_ANY, member_heartbeat},
     {REQUEST_UNREGISTER_CLIENT, PORT_ANY, member_unregister},
     {REQUEST_GET_CONSUMER_LIST_BY_GROUP, PORT_ANY | NEEDS_CATALOGUE, member_list},
@@ -92,7 +94,7 @@ static const struct route {
     {REQUEST_CLEAN_UNUSED_TOPIC, ADMIN_CHANGES, admin_topic_clean_unused},
     {REQUEST_GET_BROKER_CONSUME_STATS, ADMIN_READS, admin_offset_broker_stats},
     {REQUEST_SEND_BATCH_MESSAGE, PORT_ANY, send_message},
-    {REQUEST_QUERY_CONSUME_QUEUE, PORT_ANY | NEEDS_CATALOGUE, view_queue},
+    {REQUEST_QUERY_CONSUME_QUEUE, PORT_ANY | NEEDS_CATALOGUE | HEAVY, view_queue},
     {REQUEST_GET_ALL_PRODUCER_INFO, ADMIN_READS, admin_client_all_producers},
     {REQUEST_DELETE_EXPIRED_COMMITLOG, ADMIN_CHANGES, admin_topic_delete_log},
     {REQUEST_QUERY_TOPICS_BY_CONSUMER, ADMIN_READS, admin_topic_of_group},
@@ -133,12 +135,10 @@ static int route_run(struct front *front, struct channel *channel, const struct 
         return unsupported(front, channel, frame);
     if (route->flags & ADMIN && !admin_may(front, channel, frame))
         return 0;
-    if (route->flags & NEEDS_CATALOGUE && !catalogue_is_whole(front->catalogue)) {
-        int r = may_hold ? held_requests_add(front, channel, frame) : -ENOSPC;
-        if (r < 0)
-            reply_error(channel, frame, RESPONSE_SYSTEM_BUSY, "[REJECTREQUEST]the broker is starting");
-        return 0;
-    }
+    if (may_hold && route->flags & HEAVY && (channel->outstanding >= LIMITS_HEAVY_MAX || admin_is_full(front)))
+        return -EBUSY;
+    if (route->flags & NEEDS_CATALOGUE && !catalogue_is_whole(front->catalogue))
+        return may_hold ? held_requests_add(front, channel, frame) : -EAGAIN;
     return route->handler(front, channel, frame);
 }
 
@@ -149,7 +149,7 @@ int route_request(struct front *front, struct channel *channel, const struct fra
         return 0;
     }
     int r = route_run(front, channel, frame, true);
-    if (r != -EAGAIN)
+    if (r != -EAGAIN && r != -EBUSY)
         board_add(front->board, COUNTER_REQUESTS, 1);
     return r;
 }
@@ -205,7 +205,7 @@ int held_requests_add(struct front *front, struct channel *channel, const struct
     for (unsigned i = 0; i < frame->field_count; i++)
         size += frame->fields[i].key.size + frame->fields[i].value.size;
     if (held->count == HELD_REQUESTS_MAX || held->size + size > HELD_BYTES_MAX)
-        return -ENOSPC;
+        return -EBUSY;
     /* Only the fields that are there: a whole frame has room for 128. */
     size_t frame_size = offsetof(struct frame, fields) + frame->field_count * sizeof frame->fields[0];
     struct held_request *request = calloc(1, sizeof *request + size);
@@ -242,10 +242,11 @@ void held_requests_run(struct front *front)
         struct held_request *request = held->first;
         struct channel *channel = connections_find(front, request->channel);
         int r = channel ? route_run(front, channel, request->frame, false) : 0;
-        if (r == -EAGAIN)
+        if (r == -EAGAIN || r == -EBUSY)
             return; /* room in a ring is awaited; a later turn goes on */
+        front->resume_wanted = true;
         if (channel)
-            channel->outstanding--;
+            channel_answered(channel);
         if (!(held->first = request->next))
             held->last = &held->first;
         held->count--;

@@ -210,7 +210,7 @@ static void info_done(struct helper_job *job, struct front *front)
     if (channel) {
         struct text text = {NULL, 0, 0};
         struct reply reply;
-        channel->outstanding--;
+        channel_answered(channel);
         text_add(&text, "{\"table\":{");
         add_life(&text, front);
         add_positions(&text, front, info);

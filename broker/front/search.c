@@ -146,7 +146,7 @@ static void search_done(struct helper_job *job, struct front *front)
     struct search_job *search = (struct search_job *)job;
     struct channel *channel = connections_find(front, search->channel);
     if (channel) {
-        channel->outstanding--;
+        channel_answered(channel);
         answer_number((struct reply_to){channel, search->opaque, false}, search->earliest ? "timestamp" : "offset",
                       search->result);
     }

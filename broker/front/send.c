@@ -202,20 +202,22 @@ int send_message(struct front *front, struct channel *channel, const struct fram
         send_refused(to, code, bytes_of(remark));
         return 0;
     }
-    /* Room first: a request that must wait leaves no trace. */
-    uint8_t *payload = store_link_reserve_data(front, MSG_SEND, send_record_size(&header, frame));
-    if (!payload)
-        return -EAGAIN;
-    uint64_t token = 0;
-    if (!to.oneway) {
-        struct pending_request request = {.channel = channel->ref, .opaque = frame->opaque, .kind = PENDING_SEND,
-                                          .since_ms = front->now_ms};
-        token = pending_add(front->pending, &request);
-        if (token)
-            channel->outstanding++;
-        else /* the record is made, so it goes; nobody will be told */
-            send_refused(to, RESPONSE_SYSTEM_BUSY, bytes_of("[REJECTREQUEST]too many requests are outstanding"));
+    /* A request that must wait, or is refused, leaves no trace. */
+    struct pending_request request = {
+        .channel = channel->ref, .opaque = frame->opaque, .kind = PENDING_SEND, .since_ms = front->now_ms};
+    uint64_t token = to.oneway ? 0 : pending_add(front->pending, &request);
+    if (!token && !to.oneway) {
+        send_refused(to, RESPONSE_SYSTEM_BUSY, bytes_of("[REJECTREQUEST]too many requests are outstanding"));
+        return 0;
     }
+    uint8_t *payload = store_link_reserve_data(front, MSG_SEND, send_record_size(&header, frame));
+    if (!payload) {
+        if (token)
+            pending_take(front->pending, token, &request);
+        return -EAGAIN;
+    }
+    if (token)
+        channel->outstanding++;
     send_record_encode(payload, &header, frame, channel, token);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "foreign.h"
 #include "front.h"
 #include "helper.h"
+#include "limits.h"
 #include "listener.h"
 #include "long_poll.h"
 #include "pending.h"
@@ -29,10 +30,16 @@ void front_turn(struct front *front)
     held_requests_run(front);
     admin_turn(front);
     long_poll_turn(front);
+    /* Behind whatever may have made room for requests that wait for a limit. */
+    if (front->resume_wanted) {
+        front->resume_wanted = false;
+        connections_resume(front);
+    }
     store_link_publish(front);
     /* Sending may let a throttled channel go on, and its requests are to be published too. */
     for (int i = 0; i < 4 && connections_flush(front); i++)
         store_link_publish(front);
+    limits_settle(front);
     if (front->stopping &&
         (front->now_ms >= front->stop_deadline_ms ||
          (foreign_is_gone(front) && pending_count(front->pending) == 0 && helper_outstanding(front->helper) == 0 && connections_drained(front))))

@@ -118,7 +118,7 @@ static void message_done(struct helper_job *job, struct front *front)
     if (channel) {
         struct reply_to to = {channel, view->opaque, false};
         struct reply reply;
-        channel->outstanding--;
+        channel_answered(channel);
         if (!view->record)
             refuse_message(to, view->pos);
         else if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
@@ -222,7 +222,7 @@ static void queue_done(struct helper_job *job, struct front *front)
         struct reply_to to = {channel, view->opaque, false};
         struct reply reply;
         struct text text = queue_text(view);
-        channel->outstanding--;
+        channel_answered(channel);
         if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
             reply_end(&reply, (struct bytes){(const uint8_t *)text.data, text.size});
         text_free(&text);

@@ -67,10 +67,21 @@ static void free_piece(struct connection_piece *piece)
     }
 }
 
+static size_t piece_memory(const struct connection_piece *piece)
+{
+    return sizeof *piece + piece->capacity;
+}
+
+size_t connection_memory(const struct connection *connection)
+{
+    return connection->in_end + connection->out_owned;
+}
+
 static void drop_first(struct connection *connection)
 {
     struct connection_piece *piece = connection->out_first;
     connection->out_first = piece->next;
+    connection->out_owned -= piece_memory(piece);
     if (!connection->out_first)
         connection->out_last = NULL;
     free_piece(piece);
@@ -161,6 +172,7 @@ void connection_consume(struct connection *connection, const struct frame *frame
 static void append(struct connection *connection, struct connection_piece *piece)
 {
     piece->next = NULL;
+    connection->out_owned += piece_memory(piece);
     if (connection->out_last)
         connection->out_last->next = piece;
     else

@@ -17,6 +17,7 @@ struct connection {
     size_t in_start, in_end, in_capacity;
     struct connection_piece *out_first, *out_last;
     size_t out_size; /* bytes that wait to be sent: the owner's limit is on this */
+    size_t out_owned; /* memory that the pieces take, foreign bytes not counted */
     uint64_t bytes_in, bytes_out;
 };
 
@@ -30,6 +31,9 @@ ssize_t connection_fill(struct connection *connection);
 /* Next frame in the buffer. It points into the buffer and is valid until connection_consume. */
 enum frame_result connection_next(struct connection *connection, struct frame *ret_frame);
 void connection_consume(struct connection *connection, const struct frame *frame);
+
+/* Memory in use: what has arrived and not been consumed, and what is ours of the output. */
+size_t connection_memory(const struct connection *connection);
 
 /* Output. `connection_reserve` gives contiguous room of at least `size`; `connection_commit` says how much was used. */
 uint8_t *connection_reserve(struct connection *connection, size_t size);

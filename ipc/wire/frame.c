@@ -89,6 +89,26 @@ enum frame_result frame_parse(uint8_t *data, size_t size, struct frame *ret_fram
                              : header_rocketmq_parse(data + PREFIX_SIZE, header_size, frame);
 }
 
+const char *frame_looks_like(const uint8_t *data, size_t size)
+{
+    static const struct {
+        const char *start, *name;
+    } known[] = {
+        {"GET ", "an HTTP request"},    {"POST", "an HTTP request"},    {"PUT ", "an HTTP request"},
+        {"HEAD", "an HTTP request"},    {"DELE", "an HTTP request"},    {"OPTI", "an HTTP request"},
+        {"PRI ", "an HTTP/2 request"},  {"PROX", "a PROXY header"},     {"SSH-", "an SSH greeting"},
+        {"\r\n\r\n", "a PROXY header"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0] && size >= 4; i++)
+        if (memcmp(data, known[i].start, 4) == 0)
+            return known[i].name;
+    if (size >= 2 && data[0] == 0x16 && data[1] == 3)
+        return "a TLS greeting (this port does not speak TLS)";
+    if (size >= 4 && be32_load(data) > FRAME_SIZE_MAX - 4)
+        return "a frame that is too long, or none";
+    return "a malformed frame";
+}
+
 const struct bytes *frame_get_sized(const struct frame *frame, const char *key, size_t key_size)
 {
     /* From the end: of two fields with one key Java's map keeps the last. */

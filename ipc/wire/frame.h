@@ -48,6 +48,9 @@ enum frame_result frame_parse(uint8_t *data, size_t size, struct frame *ret_fram
 /* Bytes that the frame at the head of `data` will need (0 = not known yet); for sizing buffers. */
 size_t frame_wanted(const uint8_t *data, size_t size);
 
+/* For the log: what the bytes of a FRAME_BAD look like ("an HTTP request"). */
+const char *frame_looks_like(const uint8_t *data, size_t size);
+
 /* Absent: NULL / default. Present but malformed number: -EINVAL. */
 const struct bytes *frame_get_sized(const struct frame *frame, const char *key, size_t key_size);
 static inline const struct bytes *frame_get(const struct frame *frame, const char *key)

@@ -16,6 +16,13 @@ SUBSCRIPTION_NOT_LATEST = 25
 PULL_MAY_WAIT, PULL_SUBSCRIPTION = 2, 4
 
 
+def readable(sock: socket.socket, timeout_s: float) -> bool:
+    """As select, also for descriptors above 1023."""
+    waiting = select.poll()
+    waiting.register(sock, select.POLLIN)
+    return bool(waiting.poll(max(0, timeout_s) * 1000))
+
+
 @dataclass
 class Answer:
     code: int
@@ -65,14 +72,14 @@ class Connection:
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         while opaque not in self._answers:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+            if left <= 0 or not readable(self.socket, left):
                 raise TimeoutError(f"no answer to request {opaque}")
             self._read()
         return self._answers.pop(opaque)
 
     def answered(self, opaque: int) -> bool:
         """Whether the answer is here already."""
-        while opaque not in self._answers and select.select([self.socket], [], [], 0)[0]:
+        while opaque not in self._answers and readable(self.socket, 0):
             self._read()
         return opaque in self._answers
 
@@ -88,7 +95,7 @@ class Connection:
                 if request.code == code:
                     return request
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+            if left <= 0 or not readable(self.socket, left):
                 raise TimeoutError(f"the server sent no request {code}")
             self._read()
 
