@@ -262,7 +262,7 @@ static int check(const struct config *config, const struct conf_entry *entry, ch
         snprintf(ret_reason, size, "%s cannot be changed over the wire", entry->key);
         return -EACCES;
     }
-    if (key >= 0 && (rows[key].kind == FIXED || rows[key].kind == NUMBER)) {
+    if (key >= 0 && rows[key].kind == FIXED) {
         snprintf(ret_reason, size, "%s is said in the cluster file and wants a restart", entry->key);
         return -EINVAL;
     }
