@@ -382,17 +382,21 @@ static enum outcome run_checked(struct front *front, struct channel *channel, st
         return OUTCOME_NO_ROOM;
     struct queue_ref queue = {slot, topic->slot_generation, topic->name, pull->queue_id};
     pull->slot = slot;
-    if (pull_lookup(front, pull, &queue, checked->filter, found) == -EAGAIN)
-        return OUTCOME_COLD;
-    if (may_park(front, pull, found)) {
+    enum outcome outcome = OUTCOME_DONE;
+    read_log_begin(front->read_log);
+    if (pull_lookup(front, pull, &queue, checked->filter, found) == -EAGAIN) {
+        outcome = OUTCOME_COLD;
+    } else if (may_park(front, pull, found)) {
         pull->offset = found->next_offset;
         pull->min_offset = found->min_offset;
         pull->max_offset = found->max_offset;
         pull->has_min_max = true;
-        return OUTCOME_PARK;
+        outcome = OUTCOME_PARK;
+    } else {
+        answer(front, channel, pull, found);
     }
-    answer(front, channel, pull, found);
-    return OUTCOME_DONE;
+    read_log_end(front->read_log);
+    return outcome;
 }
 
 /* The client has told a newer subscription with a heartbeat that the store has not answered, perhaps because it is just

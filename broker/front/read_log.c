@@ -80,6 +80,7 @@ struct queue_file {
 
 struct read_log {
     struct front *front;
+    bool looking; /* between read_log_begin and read_log_end */
     struct log_file *files;
     struct log_file *last; /* used last; NULL when that was closed */
     struct queue_file *queue_files;
@@ -463,13 +464,29 @@ int read_log_record(struct read_log *log, const struct queue_entry *entry, bool 
 
 static void set_low_pos(struct read_log *log)
 {
-    int64_t low = INT64_MAX;
+    int64_t low = log->looking ? 0 : INT64_MAX;
     struct log_file *file, *next;
     HASH_ITER(hh, log->files, file, next)
     if (file->references && file->base_pos < low)
         low = file->base_pos;
     if (log->front->interest)
         atomic_store_explicit(&log->front->interest->read_low_pos, low, memory_order_release);
+}
+
+void read_log_begin(struct read_log *log)
+{
+    log->looking = true;
+    if (!log->front->interest)
+        return;
+    atomic_store_explicit(&log->front->interest->read_low_pos, 0, memory_order_relaxed);
+    /* With the store's, which moves log_min_pos and then looks here: it sees this, or what follows sees the new begin. */
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+void read_log_end(struct read_log *log)
+{
+    log->looking = false;
+    set_low_pos(log);
 }
 
 void log_file_hold(struct log_file *file)

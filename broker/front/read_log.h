@@ -53,6 +53,10 @@ int read_log_record(struct read_log *log, const struct queue_entry *entry, bool 
 /* The record will be sent soon: its bytes may come from memory into the processor's cache meanwhile. Many at once come
  * at little more than the price of one. */
 void read_log_prefetch(const struct read_log *log, const struct queue_entry *entry);
+/* Around a look into maps, up to the first log_file_hold: the store may have moved the log's begin meanwhile, and shortens
+ * no file that somebody may be looking at. */
+void read_log_begin(struct read_log *log);
+void read_log_end(struct read_log *log);
 /* One reference per piece under way. `context` of the release is the file. */
 void log_file_hold(struct log_file *file);
 void log_file_release(void *file);

@@ -230,7 +230,8 @@ static void begin(struct retention *retention, int64_t new_min_pos)
     if (r < 0)
         return give_up(retention, "list of queues", r);
     /* Pairs with the fronts: each says that it reads, then looks at this once more. */
-    atomic_store_explicit(&store->queue_table->log_min_pos, new_min_pos, memory_order_seq_cst);
+    atomic_store_explicit(&store->queue_table->log_min_pos, new_min_pos, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
     r = -pthread_create(&retention->thread, NULL, find, retention);
     if (r < 0)
         return give_up(retention, "thread", r);
@@ -243,7 +244,7 @@ static bool is_read(const struct retention *retention)
     const struct peers *peers = retention->store->peers;
     for (unsigned i = 0; i < peers->count; i++) {
         const struct interest *interest = peers->list[i]->interest;
-        if (interest && atomic_load_explicit(&((struct interest *)interest)->read_low_pos, memory_order_seq_cst) <
+        if (interest && atomic_load_explicit(&((struct interest *)interest)->read_low_pos, memory_order_acquire) <
                             retention->new_min_pos)
             return true;
     }

@@ -43,6 +43,12 @@ class Broker:
     def log_files(self) -> list:
         return sorted(int(p.name) for p in (self.root / "commitlog").iterdir())
 
+    def begin_stays(self) -> bool:
+        """No file went for half a second, and the queues have heard of those that did."""
+        before = self.log_files(), [self.min_offset(queue) for queue in range(QUEUES)]
+        time.sleep(0.5)
+        return before == (self.log_files(), [self.min_offset(queue) for queue in range(QUEUES)])
+
     def min_offset(self, queue: int) -> int:
         return int(self.connection.ask(MIN_OFFSET, {"topic": TOPIC, "queueId": queue}).ext["offset"])
 
@@ -134,7 +140,7 @@ def test_killed_meanwhile():
             time.sleep(0.004 * kill)
             b.cluster.wait_restarted(b.cluster.kill("store"))
         b.configure(deleteWhen=";".join(str(hour) for hour in range(24)))
-        wait_for(lambda: len(b.log_files()) == 1, 20, "only the last file to be left")
+        wait_for(lambda: len(b.log_files()) == 1 and b.begin_stays(), 20, "only the last file to be left")
         b.check(sent)
 
 
@@ -183,6 +189,8 @@ def test_oldest_go_when_the_disk_is_full(tmp_path):
                 assert {a.code for a in answers} == {OK}, [a for a in answers if a.code][:1]
                 # Not faster than files go: 15 % of this disk are soon full, of a real one never between two looks.
                 wait_for(lambda: os.statvfs(disk).f_bavail * 100 > os.statvfs(disk).f_blocks * 13, 20, "files to go")
+            b.configure(cleanFileForciblyEnable="false")
+            wait_for(b.begin_stays, 20, "the last of what was to go to be gone")
             left = b.check(sent)
             assert left[0] > 0
 
