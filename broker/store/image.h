@@ -106,11 +106,11 @@ int image_make_room(struct image *image, unsigned count, size_t size);
 struct cursor image_begin(struct image *image, enum image_type type);
 void image_end(struct image *image, struct cursor *payload);
 
-/* For tests and the board: bytes published in the active half. */
+/* Bytes published in the active half. */
 uint64_t image_end_pos(const struct image *image);
 
 /* Marks. Of the end of what is published; and behind the last record of a kind that the journal promises to keep. */
-enum { IMAGE_MARK_BITS = 28 };
+enum { IMAGE_MARK_BITS = 28, IMAGE_POS_MASK = (1 << IMAGE_MARK_BITS) - 1 };
 uint64_t image_mark(const struct image *image);
 uint64_t image_promised_mark(const struct image *image);
 bool image_is_promised(enum image_type type);

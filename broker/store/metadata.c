@@ -35,6 +35,7 @@
 
 enum {
     SWEEP_MS = 10000,
+    IMAGE_OFFSET_SIZE = 96, /* about what one takes there */
 };
 _Static_assert(MSG_OFFSET_LIST_MAX <= PEER_CONTROL_ANSWER_ROOM / 2, "an answer has room");
 
@@ -114,6 +115,7 @@ static void free_tables(struct store *store)
 
 static int load_image(struct store *store)
 {
+    offsets_expect(store->offsets, (image_published_mark(store->image) & IMAGE_POS_MASK) / IMAGE_OFFSET_SIZE);
     int r = image_replay(store->image, apply_record, store);
     if (r == 0)
         r = topics_loaded(store);

@@ -1,11 +1,12 @@
-/* Consumer offsets: see offsets.h. One hash entry per topic@group with a short sorted list of queues; the commit path
- * allocates only for a queue that is new to its group. */
+/* Consumer offsets: see offsets.h. One entry per topic@group with a short sorted list of queues; the commit path
+ * allocates only for a queue that is new to its group. A warm start makes the table anew, and 100,000 entries are many: it
+ * is one of open addressing that holds the hashes too, so that a new entry touches no other. */
 #include "offsets.h"
 
 #include <errno.h>
+#include <isa-l/crc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/panic.h"
 #include "codes.h"
@@ -18,6 +19,8 @@
 enum {
     KEY_MAX = MSG_TOPIC_MAX + 1 + MSG_GROUP_MAX,
     COMMITS_PER_VERSION = 500, /* Apache's consumerOffsetUpdateVersionStep */
+    SLOTS_LEAST = 64,
+    SLOTS_EXPECTED_MOST = 1 << 20,
     LIST_VISITS = 2000,        /* entries that one answer looks at: well under a millisecond */
 };
 
@@ -27,33 +30,116 @@ struct queue_offset {
     int64_t offset;
 };
 
+enum { OWN_QUEUES = 2 };
+
 struct entry {
-    char *key; /* topic@group */
+    struct entry *next, *before; /* in order of their coming */
+    uint32_t hash, key_size;
     unsigned count, room;
-    struct queue_offset *queues; /* sorted by queue_id */
-    UT_hash_handle hh;
+    struct queue_offset *queues;         /* sorted by queue_id; `own` while they fit */
+    struct queue_offset own[OWN_QUEUES];
+    char key[]; /* topic@group */
+};
+
+struct slot {
+    struct entry *entry; /* NULL: free */
+    uint32_t hash;
 };
 
 struct offsets {
-    struct entry *by_key;
+    struct entry *first, *end; /* all entries */
+    struct slot *slots;        /* a power of two, at most half of them taken */
+    size_t slot_count, count;
+    struct entry *last; /* set: a snapshot names all queues of an entry one behind the other */
     struct data_version version;
     unsigned commits;
     unsigned resets; /* marks */
 };
 
+/* Also while the entry itself goes. */
+#define FOR_EACH_ENTRY(offsets, entry, next_entry)                                                                     \
+    for ((entry) = (offsets)->first; (entry) && ((next_entry) = (entry)->next, true); (entry) = (next_entry))
+
+/* The table. */
+
+static uint32_t hash_of(struct bytes key)
+{
+    uint32_t hash = crc32_gzip_refl(0, key.data, key.size);
+    hash = (hash ^ hash >> 15) * 0x2c1b3c6du; /* a CRC is linear: names that end in numbers would crowd */
+    return hash ^ hash >> 12;
+}
+
+/* The slot of the key, or the free one where it would go. */
+static struct slot *slot_of(const struct offsets *offsets, struct bytes key, uint32_t hash)
+{
+    for (size_t i = hash;; i++) {
+        struct slot *slot = &offsets->slots[i & (offsets->slot_count - 1)];
+        if (!slot->entry || (slot->hash == hash && slot->entry->key_size == key.size &&
+                             memcmp(slot->entry->key, key.data, key.size) == 0))
+            return slot;
+    }
+}
+
+static void resize(struct offsets *offsets, size_t slot_count)
+{
+    free(offsets->slots);
+    offsets->slots = calloc(slot_count, sizeof *offsets->slots);
+    pn_assert(offsets->slots);
+    offsets->slot_count = slot_count;
+    for (struct entry *entry = offsets->first; entry; entry = entry->next) {
+        size_t i = entry->hash;
+        while (offsets->slots[i & (slot_count - 1)].entry)
+            i++;
+        offsets->slots[i & (slot_count - 1)] = (struct slot){entry, entry->hash};
+    }
+}
+
+/* Those behind it that could stand here move up, so that no search ends too early. */
+static void free_slot(struct offsets *offsets, struct slot *slot)
+{
+    const size_t mask = offsets->slot_count - 1;
+    size_t hole = (size_t)(slot - offsets->slots);
+    for (size_t i = (hole + 1) & mask; offsets->slots[i].entry; i = (i + 1) & mask) {
+        size_t home = offsets->slots[i].hash & mask;
+        if (((i - home) & mask) < ((i - hole) & mask))
+            continue;
+        offsets->slots[hole] = offsets->slots[i];
+        hole = i;
+    }
+    offsets->slots[hole].entry = NULL;
+}
+
 int offsets_new(struct offsets **ret_offsets)
 {
-    *ret_offsets = calloc(1, sizeof **ret_offsets);
-    return *ret_offsets ? 0 : -ENOMEM;
+    struct offsets *offsets = calloc(1, sizeof *offsets);
+    if (!offsets)
+        return -ENOMEM;
+    resize(offsets, SLOTS_LEAST);
+    *ret_offsets = offsets;
+    return 0;
+}
+
+void offsets_expect(struct offsets *offsets, uint64_t count)
+{
+    size_t slot_count = offsets->slot_count;
+    while (slot_count < SLOTS_EXPECTED_MOST && slot_count < 2 * count)
+        slot_count *= 2;
+    if (slot_count > offsets->slot_count)
+        resize(offsets, slot_count);
 }
 
 static void entry_free(struct offsets *offsets, struct entry *entry)
 {
-    HASH_DEL(offsets->by_key, entry);
+    free_slot(offsets, slot_of(offsets, (struct bytes){(const uint8_t *)entry->key, entry->key_size}, entry->hash));
+    *(entry->before ? &entry->before->next : &offsets->first) = entry->next;
+    *(entry->next ? &entry->next->before : &offsets->end) = entry->before;
+    offsets->count--;
     for (unsigned i = 0; i < entry->count; i++)
         offsets->resets -= entry->queues[i].is_reset;
-    free(entry->key);
-    free(entry->queues);
+    if (entry->queues != entry->own)
+        free(entry->queues);
+    if (offsets->last == entry)
+        offsets->last = NULL;
     free(entry);
 }
 
@@ -61,11 +147,13 @@ void offsets_free(struct offsets *offsets)
 {
     if (!offsets)
         return;
-    struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    {
-        entry_free(offsets, entry);
+    for (struct entry *entry = offsets->first, *next; entry; entry = next) {
+        next = entry->next;
+        if (entry->queues != entry->own)
+            free(entry->queues);
+        free(entry);
     }
+    free(offsets->slots);
     free(offsets);
 }
 
@@ -92,10 +180,7 @@ static struct bytes make_key(uint8_t buffer[KEY_MAX], struct bytes topic, struct
 
 static struct entry *find_entry(const struct offsets *offsets, struct bytes key)
 {
-    struct entry *entry = NULL;
-    if (key.size)
-        HASH_FIND(hh, offsets->by_key, key.data, key.size, entry);
-    return entry;
+    return key.size ? slot_of(offsets, key, hash_of(key))->entry : NULL;
 }
 
 /* Index of the first queue not below `queue_id`. */
@@ -118,27 +203,48 @@ static struct queue_offset *find_queue(const struct entry *entry, int32_t queue_
     return entry && place < entry->count && entry->queues[place].queue_id == queue_id ? &entry->queues[place] : NULL;
 }
 
+static struct entry *make_entry(struct offsets *offsets, struct bytes key)
+{
+    uint32_t hash = hash_of(key);
+    struct slot *slot = slot_of(offsets, key, hash);
+    if (slot->entry)
+        return slot->entry;
+    struct entry *entry = malloc(sizeof *entry + key.size + 1);
+    pn_assert(entry);
+    *entry = (struct entry){.before = offsets->end, .hash = hash, .key_size = (uint32_t)key.size, .room = OWN_QUEUES};
+    entry->queues = entry->own;
+    memcpy(entry->key, key.data, key.size);
+    entry->key[key.size] = 0;
+    *(offsets->end ? &offsets->end->next : &offsets->first) = entry;
+    offsets->end = entry;
+    *slot = (struct slot){entry, hash};
+    if (2 * ++offsets->count > offsets->slot_count)
+        resize(offsets, 2 * offsets->slot_count);
+    return entry;
+}
+
+static void grow(struct entry *entry)
+{
+    struct queue_offset *old = entry->queues == entry->own ? NULL : entry->queues;
+    entry->room *= 2;
+    entry->queues = realloc(old, entry->room * sizeof *entry->queues);
+    pn_assert(entry->queues);
+    if (!old)
+        memcpy(entry->queues, entry->own, sizeof entry->own);
+}
+
 void offsets_set(struct offsets *offsets, struct bytes topic_at_group, int32_t queue_id, int64_t offset)
 {
-    struct entry *entry = find_entry(offsets, topic_at_group);
-    if (!entry) {
-        entry = calloc(1, sizeof *entry);
-        pn_assert(entry);
-        entry->key = strndup((const char *)topic_at_group.data, topic_at_group.size);
-        pn_assert(entry->key);
-        HASH_ADD_KEYPTR(hh, offsets->by_key, entry->key, topic_at_group.size, entry);
-    }
-    struct queue_offset *queue = find_queue(entry, queue_id);
-    if (queue) {
-        queue->offset = offset;
+    struct entry *entry = offsets->last;
+    if (!entry || entry->key_size != topic_at_group.size || memcmp(entry->key, topic_at_group.data, topic_at_group.size))
+        entry = offsets->last = make_entry(offsets, topic_at_group);
+    unsigned place = place_of(entry, queue_id);
+    if (place < entry->count && entry->queues[place].queue_id == queue_id) {
+        entry->queues[place].offset = offset;
         return;
     }
-    if (entry->count == entry->room) {
-        entry->room = entry->room ? entry->room * 2 : 4;
-        entry->queues = realloc(entry->queues, entry->room * sizeof *entry->queues);
-        pn_assert(entry->queues);
-    }
-    unsigned place = place_of(entry, queue_id);
+    if (entry->count == entry->room)
+        grow(entry);
     memmove(&entry->queues[place + 1], &entry->queues[place], (entry->count - place) * sizeof *entry->queues);
     entry->queues[place] = (struct queue_offset){.queue_id = queue_id, .offset = offset};
     entry->count++;
@@ -149,8 +255,7 @@ void offsets_each(struct offsets *offsets,
                   void *context)
 {
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    {
+    FOR_EACH_ENTRY (offsets, entry, next) {
         for (unsigned i = 0; i < entry->count; i++) {
             struct queue_offset *queue = &entry->queues[i];
             queue->offset = visit(entry->key, queue->queue_id, queue->offset, context);
@@ -175,8 +280,7 @@ static struct bytes key_group(const struct entry *entry)
 void offsets_forget_topic(struct offsets *offsets, struct bytes topic)
 {
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    {
+    FOR_EACH_ENTRY (offsets, entry, next) {
         if (bytes_equal(key_topic(entry), topic))
             entry_free(offsets, entry);
     }
@@ -185,8 +289,7 @@ void offsets_forget_topic(struct offsets *offsets, struct bytes topic)
 void offsets_forget_group(struct offsets *offsets, struct bytes group)
 {
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    {
+    FOR_EACH_ENTRY (offsets, entry, next) {
         if (bytes_equal(key_group(entry), group))
             entry_free(offsets, entry);
     }
@@ -196,8 +299,7 @@ void offsets_each_group(struct offsets *offsets, struct bytes topic, void (*visi
                         void *context)
 {
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    {
+    FOR_EACH_ENTRY (offsets, entry, next) {
         if (bytes_equal(key_topic(entry), topic))
             visit(strchr(entry->key, '@') + 1, context);
     }
@@ -210,8 +312,7 @@ void offsets_each_reset(struct offsets *offsets,
     struct entry *entry, *next;
     if (offsets->resets == 0)
         return;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    {
+    FOR_EACH_ENTRY (offsets, entry, next) {
         for (unsigned i = 0; i < entry->count; i++)
             if (entry->queues[i].is_reset)
                 visit(entry->key, entry->queues[i].queue_id, entry->queues[i].offset, context);
@@ -248,10 +349,11 @@ static void write_version(const struct offsets *offsets, struct image *image)
 void offsets_write_image(struct offsets *offsets, struct image *image)
 {
     struct entry *entry, *next;
-    HASH_ITER(hh, offsets->by_key, entry, next)
-    for (unsigned i = 0; i < entry->count; i++)
-        write_record(image, entry->queues[i].is_reset ? IMAGE_RESET : IMAGE_OFFSET, bytes_of(entry->key),
-                    entry->queues[i].queue_id, entry->queues[i].offset);
+    FOR_EACH_ENTRY (offsets, entry, next) {
+        for (unsigned i = 0; i < entry->count; i++)
+            write_record(image, entry->queues[i].is_reset ? IMAGE_RESET : IMAGE_OFFSET, bytes_of(entry->key),
+                         entry->queues[i].queue_id, entry->queues[i].offset);
+    }
     write_version(offsets, image);
 }
 
@@ -454,8 +556,7 @@ int32_t offsets_clone(struct store *store, struct bytes from, struct bytes to, s
     *ret_remark = "";
     if (bytes_equal(from, to))
         return CODE_SUCCESS;
-    HASH_ITER(hh, store->offsets->by_key, entry, next)
-    {
+    FOR_EACH_ENTRY (store->offsets, entry, next) {
         bool wanted = bytes_equal(key_group(entry), from) &&
                       (topic.size == 0 || bytes_equal(key_topic(entry), topic)) &&
                       topics_find(store->topics, key_topic(entry));
@@ -511,7 +612,7 @@ size_t offsets_list(struct store *store, const struct msg_offset_list *list, str
                                                         offsets->version.counter}};
     uint8_t buffer[KEY_MAX];
     bool is_one = group.size && topic.size;
-    struct entry *entry = is_one ? find_entry(offsets, make_key(buffer, topic, group)) : offsets->by_key;
+    struct entry *entry = is_one ? find_entry(offsets, make_key(buffer, topic, group)) : offsets->first;
     struct place place = {{NULL, 0}, -1};
     unsigned first = 0;
     if (after.size) {
@@ -519,7 +620,7 @@ size_t offsets_list(struct store *store, const struct msg_offset_list *list, str
         answer.start_over = answer.more = !entry;
         place = (struct place){after, list->after_queue};
         if (entry && place.queue_id < 0)
-            entry = is_one ? NULL : entry->hh.next;
+            entry = is_one ? NULL : entry->next;
         else if (entry)
             first = place_of(entry, place.queue_id + 1);
     }
@@ -530,7 +631,7 @@ size_t offsets_list(struct store *store, const struct msg_offset_list *list, str
             place = (struct place){bytes_of(entry->key), -1};
         else if (!list_queues(&c, entry, first, &answer.count, &place))
             break;
-        entry = is_one ? NULL : entry->hh.next;
+        entry = is_one ? NULL : entry->next;
     }
     answer.more |= entry != NULL;
     answer.after_queue = place.queue_id;

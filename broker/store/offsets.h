@@ -13,6 +13,8 @@
 
 int offsets_new(struct offsets **ret_offsets);
 void offsets_free(struct offsets *offsets);
+/* Before the first one: about how many are to come. */
+void offsets_expect(struct offsets *offsets, uint64_t count);
 
 /* UPDATE_CONSUMER_OFFSET's rules; a response code. */
 int32_t offsets_commit(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
