@@ -14,6 +14,7 @@ static const struct child_step table[CHILD_STATE_COUNT][CHILD_EVENT_COUNT] = {
         ON(SAID_READY, STOPPED, NONE), /* its last word came after its death notice */
         ON(DIED, STOPPED, BUG),
         ON(DIED_USELESS, STOPPED, BUG),
+        ON(CUT_SHORT, STOPPED, BUG),
         ON(REFUSED, STOPPED, BUG),
         ON(WAITED, STOPPED, NONE),
         ON(STOP, STOPPED, GONE),
@@ -24,6 +25,7 @@ static const struct child_step table[CHILD_STATE_COUNT][CHILD_EVENT_COUNT] = {
         ON(SAID_READY, READY, SERVE),
         ON(DIED, BACKOFF, WAIT),
         ON(DIED_USELESS, BACKOFF, WAIT),
+        ON(CUT_SHORT, BACKOFF, WAIT),
         ON(REFUSED, FAILED, GIVE_UP),
         ON(WAITED, STARTING, NONE),
         ON(STOP, STOPPING, ASK_STOP),
@@ -34,6 +36,7 @@ static const struct child_step table[CHILD_STATE_COUNT][CHILD_EVENT_COUNT] = {
         ON(SAID_READY, READY, NONE), /* told again after the bus reconnected */
         ON(DIED, STARTING, RESPAWN),
         ON(DIED_USELESS, BACKOFF, WAIT),
+        ON(CUT_SHORT, STARTING, RESPAWN),
         ON(REFUSED, STARTING, RESPAWN), /* it served a moment ago: the cause may be gone, and if not it says so at start */
         ON(WAITED, READY, NONE),
         ON(STOP, STOPPING, ASK_STOP),
@@ -44,6 +47,7 @@ static const struct child_step table[CHILD_STATE_COUNT][CHILD_EVENT_COUNT] = {
         ON(SAID_READY, STOPPING, NONE), /* it became ready while it was asked to stop */
         ON(DIED, STOPPED, GONE),
         ON(DIED_USELESS, STOPPED, GONE),
+        ON(CUT_SHORT, STOPPING, SPAWN), /* the successor is asked to stop as soon as it says hello */
         ON(REFUSED, STOPPED, GONE),
         ON(WAITED, STOPPING, NONE),
         ON(STOP, STOPPING, NONE),
@@ -54,6 +58,7 @@ static const struct child_step table[CHILD_STATE_COUNT][CHILD_EVENT_COUNT] = {
         ON(SAID_READY, BACKOFF, NONE), /* its last word came after its death notice */
         ON(DIED, BACKOFF, BUG),
         ON(DIED_USELESS, BACKOFF, BUG),
+        ON(CUT_SHORT, BACKOFF, BUG),
         ON(REFUSED, BACKOFF, BUG),
         ON(WAITED, STARTING, SPAWN),
         ON(STOP, STOPPED, GONE),
@@ -64,6 +69,7 @@ static const struct child_step table[CHILD_STATE_COUNT][CHILD_EVENT_COUNT] = {
         ON(SAID_READY, FAILED, NONE),
         ON(DIED, FAILED, BUG),
         ON(DIED_USELESS, FAILED, BUG),
+        ON(CUT_SHORT, FAILED, BUG),
         ON(REFUSED, FAILED, BUG),
         ON(WAITED, FAILED, NONE),
         ON(STOP, STOPPED, GONE),

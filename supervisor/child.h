@@ -18,6 +18,7 @@
     X(SAID_READY, "said ready")                                                                                        \
     X(DIED, "died")                                                                                                    \
     X(DIED_USELESS, "died without progress") /* ready, but gone before its loop turned again */                       \
+    X(CUT_SHORT, "cut short")                /* killed by somebody else: its memory still has what it did not finish */     \
     X(REFUSED, "refused")                    /* exit code 64, 74 or 78 */                                              \
     X(WAITED, "waited")                      /* the backoff time is over */                                            \
     X(STOP, "stop")                                                                                                    \

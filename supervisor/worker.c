@@ -152,8 +152,17 @@ static void log_death(const struct worker *worker, const siginfo_t *info)
         log_last_words(worker);
 }
 
+/* A store that is killed in its own stop leaves memory that no file has: whoever comes next finishes it. */
+static bool is_cut_short(const struct worker *worker, const siginfo_t *info)
+{
+    return worker->kind->role == ROLE_STORE && worker->state == CHILD_STOPPING && info->si_code != CLD_EXITED &&
+           !worker->was_killed && !worker->stop_was_cut;
+}
+
 static enum child_event meaning_of(const struct worker *worker, const siginfo_t *info)
 {
+    if (is_cut_short(worker, info))
+        return CHILD_EVENT_CUT_SHORT;
     if (info->si_code == CLD_EXITED && (info->si_status == EXIT_CODE_USAGE || info->si_status == EXIT_CODE_IO ||
                                         info->si_status == EXIT_CODE_CONFIG))
         return CHILD_EVENT_REFUSED;
@@ -175,6 +184,7 @@ static int on_gone(sd_event_source *source, int fd, uint32_t events, void *conte
     log_death(worker, &info);
     worker->cause = cause_of(&info, worker->was_killed_as_hung);
     enum child_event event = meaning_of(worker, &info);
+    worker->stop_was_cut = event == CHILD_EVENT_CUT_SHORT;
     if (event == CHILD_EVENT_REFUSED && worker->status[0] == 0)
         snprintf(worker->status, sizeof worker->status, "exited with status %d", info.si_status);
     worker->exit_code = info.si_code == CLD_EXITED ? info.si_status : 0;
@@ -195,7 +205,7 @@ static int start_process(struct worker *worker)
     struct spawn_request request = {worker->program, worker->name, ++worker->generation,
                                     worker->supervisor->cluster->runtime_dir};
     struct spawned spawned;
-    worker->said_hello = worker->was_killed_as_hung = false;
+    worker->said_hello = worker->was_killed_as_hung = worker->was_killed = false;
     worker->status[0] = 0;
     hang_reset(worker);
     if (worker->kind->role == ROLE_FRONT) {
@@ -301,6 +311,7 @@ void worker_kill(struct worker *worker, bool hung)
     if (worker->pid == 0)
         return;
     worker->was_killed_as_hung = hung;
+    worker->was_killed = true;
     syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
 }
 

@@ -34,7 +34,8 @@ struct worker {
     uint64_t generation; /* of the last process started */
     enum start_cause cause;
     unsigned restarts, early_deaths;
-    bool said_hello, was_killed_as_hung;
+    bool said_hello, was_killed_as_hung, was_killed;
+    bool stop_was_cut; /* somebody else killed it while it stopped: once, a successor finishes */
     uint64_t progress_at_ready;
     pid_t pid; /* 0: none */
     int pidfd;

@@ -13,13 +13,15 @@ static void test_every_pair(void **state)
         for (unsigned e = 0; e < CHILD_EVENT_COUNT; e++) {
             struct child_step step = child_step(s, e);
             bool has_process = s == CHILD_STARTING || s == CHILD_READY || s == CHILD_STOPPING;
-            bool is_death = e == CHILD_EVENT_DIED || e == CHILD_EVENT_DIED_USELESS || e == CHILD_EVENT_REFUSED;
+            bool is_death = e == CHILD_EVENT_DIED || e == CHILD_EVENT_DIED_USELESS || e == CHILD_EVENT_CUT_SHORT ||
+                            e == CHILD_EVENT_REFUSED;
+            bool finishes = s == CHILD_STOPPING && e == CHILD_EVENT_CUT_SHORT;
             assert_true((unsigned)step.next < CHILD_STATE_COUNT);
             assert_int_equal(step.action == CHILD_ACTION_BUG, is_death && !has_process);
             bool spawns = step.action == CHILD_ACTION_SPAWN || step.action == CHILD_ACTION_RESPAWN;
-            /* A process is started exactly on the way into `starting`, and never beside another one. */
+            /* A process is started exactly on the way into `starting`, or to finish a stop, and never beside another one. */
             if (spawns)
-                assert_true(step.next == CHILD_STARTING && (!has_process || is_death));
+                assert_true(step.next == (finishes ? CHILD_STOPPING : CHILD_STARTING) && (!has_process || is_death));
             if (step.next == CHILD_STARTING && s != CHILD_STARTING)
                 assert_true(spawns);
             if (is_death && has_process && !spawns)
