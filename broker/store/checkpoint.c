@@ -106,7 +106,9 @@ int checkpoint_abort_make(const char *root)
         return fd;
     char pid[16];
     int n = snprintf(pid, sizeof pid, "%d", (int)getpid());
-    return file_layer_pwrite(fd, pid, (size_t)n, 0);
+    int r = file_layer_pwrite(fd, pid, (size_t)n, 0);
+    /* Lost with the power, it would make the next start believe in a clean stop. */
+    return r < 0 ? r : file_layer_sync_folder(root);
 }
 
 int checkpoint_abort_remove(const char *root)

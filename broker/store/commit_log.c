@@ -12,7 +12,10 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/panic.h"
+#include "checkpoint.h"
 #include "fault/fault.h"
 #include "file_layer.h"
 
@@ -89,35 +92,95 @@ static int folder_list(const char *folder, int64_t **ret_positions, size_t *ret_
     return 0;
 }
 
-/* The last file may be shorter: its maker died between open and ftruncate, or in the middle of a cut. */
-static int file_check(const struct commit_log *log, int64_t pos, bool last)
+static int file_length(const struct commit_log *log, int64_t pos, int64_t *ret_length)
+{
+    char path[4096];
+    struct stat st;
+    commit_log_file_path(log->folder, pos, path, sizeof path);
+    if (stat(path, &st) < 0)
+        return -errno;
+    *ret_length = st.st_size;
+    return 0;
+}
+
+/* Its maker died between open and ftruncate, or in the middle of a cut. */
+static int file_lengthen(const struct commit_log *log, int64_t pos)
 {
     char path[4096];
     commit_log_file_path(log->folder, pos, path, sizeof path);
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return -errno;
-    if (st.st_size == log->file_size)
-        return 0;
-    if (!last || st.st_size > log->file_size)
-        return -EUCLEAN;
     PN_CLOSE int fd = file_layer_open(path, O_RDWR, 0);
     return fd < 0 ? fd : file_layer_ftruncate(fd, log->file_size);
 }
 
-static int files_load(struct commit_log *log)
+/* Store time of the file's first record; 0: it has none. */
+static int64_t file_first_ms(const struct commit_log *log, int64_t pos)
+{
+    char path[4096];
+    uint8_t head[RECORD_BORN_HOST_AT + RECORD_HOST_V6_SIZE + 8];
+    commit_log_file_path(log->folder, pos, path, sizeof path);
+    PN_CLOSE int fd = file_layer_open(path, O_RDONLY, 0);
+    if (fd < 0 || file_layer_pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head)
+        return 0;
+    uint32_t magic = be32_load(head + RECORD_MAGIC_AT);
+    if ((magic != RECORD_MAGIC_V1 && magic != RECORD_MAGIC_V2) || (int64_t)be64_load(head + RECORD_POS_AT) != pos)
+        return 0;
+    bool ipv6 = be32_load(head + RECORD_SYS_FLAG_AT) & SYS_FLAG_BORN_IPV6;
+    return (int64_t)be64_load(head + RECORD_BORN_HOST_AT + (ipv6 ? RECORD_HOST_V6_SIZE : RECORD_HOST_V4_SIZE));
+}
+
+/* Files behind a hole in the row, after an unclean stop: a power cut may keep a later file's name and not an earlier one's,
+ * but nothing that was promised lies there. They go to the quarantine, where people may look at them. A file that
+ * the checkpoint vouches for is another matter: -EUCLEAN. */
+static int files_set_aside(const struct commit_log *log, const char *root, const int64_t *list, size_t count)
+{
+    char from[4096], to[4200], folder[4096];
+    struct checkpoint checkpoint;
+    int r = checkpoint_read(root, &checkpoint);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        int64_t first_ms = file_first_ms(log, list[i]);
+        if (first_ms > 0 && first_ms < checkpoint.physic_ms)
+            r = -EUCLEAN;
+    }
+    snprintf(folder, sizeof folder, "%s/quarantine", root);
+    if (r == 0)
+        r = file_layer_mkdir(folder);
+    for (size_t i = count; r == 0 && i > 0; i--) {
+        commit_log_file_path(log->folder, list[i - 1], from, sizeof from);
+        snprintf(to, sizeof to, "%s/%" PRId64 "-commitlog-%0*" PRId64, folder, clock_realtime_ms(), FILE_NAME_DIGITS,
+                 list[i - 1]);
+        log_warning("%s lies behind a hole in the log that an unclean stop left; it goes to %s", from, to);
+        r = file_layer_rename(from, to);
+    }
+    return r;
+}
+
+static int files_load(struct commit_log *log, const char *root)
 {
     PN_FREE int64_t *list = NULL;
-    size_t count = 0;
+    size_t count = 0, n = 0;
+    bool unclean = checkpoint_abort_exists(root);
     int r = folder_list(log->folder, &list, &count);
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        if (list[i] % log->file_size != 0 || (i > 0 && list[i] != list[i - 1] + log->file_size))
+    for (size_t i = 0; r == 0 && i < count; i++)
+        if (list[i] % log->file_size != 0)
             return -EUCLEAN;
-        r = file_check(log, list[i], i + 1 == count);
+    while (r == 0 && n < count && (n == 0 || list[n] == list[n - 1] + log->file_size)) {
+        int64_t length;
+        r = file_length(log, list[n], &length);
+        if (r == 0 && length > log->file_size)
+            return -EUCLEAN;
+        n++;
+        if (r == 0 && length < log->file_size) {
+            if (n < count && !unclean) /* else the power went before its length was kept */
+                return -EUCLEAN;
+            r = file_lengthen(log, list[n - 1]);
+            break;
+        }
     }
+    if (r == 0 && n < count)
+        r = unclean ? files_set_aside(log, root, list + n, count - n) : -EUCLEAN;
     if (r == 0 && count > 0) {
         log->first_pos = list[0];
-        log->files_end = list[count - 1] + log->file_size;
+        log->files_end = list[n - 1] + log->file_size;
     }
     return r;
 }
@@ -132,9 +195,9 @@ int commit_log_open(const struct store_config *config, struct commit_log **ret_l
         log->read_fds[i] = -1;
     log->file_size = config->commit_log_file_size;
     log->folder = strdup(config->commit_log_dir);
-    int r = log->folder ? file_layer_mkdir(log->folder) : -ENOMEM;
+    int r = log->folder ? file_layer_mkdir_kept(log->folder) : -ENOMEM;
     if (r == 0)
-        r = files_load(log);
+        r = files_load(log, config->store_root);
     if (r < 0) {
         commit_log_free(log);
         return r;
@@ -301,7 +364,8 @@ int commit_log_cut(struct commit_log *log, int64_t pos)
 {
     char path[4096];
     pn_assert(pos >= log->first_pos && pos <= log->files_end);
-    while (log->files_end > log->first_pos && log->files_end - log->file_size >= pos) {
+    /* A file that begins at pos stays, empty: the record before it may be a blank one, which wants a file behind it. */
+    while (log->files_end > log->first_pos && log->files_end - log->file_size > pos) {
         commit_log_file_path(log->folder, log->files_end - log->file_size, path, sizeof path);
         int r = file_layer_unlink(path);
         if (r < 0 && r != -ENOENT)
@@ -344,7 +408,7 @@ int commit_log_zero(struct commit_log *log, int64_t pos, int64_t size)
 
 int commit_log_sync(struct commit_log *log, int64_t from, int64_t to)
 {
-    for (int64_t pos = commit_log_file_start(log, from); pos < to; pos += log->file_size) {
+    for (int64_t pos = commit_log_file_start(log, from); pos < to && pos < log->files_end; pos += log->file_size) {
         char path[4096];
         commit_log_file_path(log->folder, pos, path, sizeof path);
         PN_CLOSE int fd = file_layer_open(path, O_RDWR, 0);
@@ -353,6 +417,20 @@ int commit_log_sync(struct commit_log *log, int64_t from, int64_t to)
             return r;
     }
     return file_layer_sync_folder(log->folder);
+}
+
+int commit_log_drop_cache(struct commit_log *log, int64_t from)
+{
+    for (int64_t pos = commit_log_file_start(log, from); pos < log->files_end; pos += log->file_size) {
+        char path[4096];
+        commit_log_file_path(log->folder, pos, path, sizeof path);
+        PN_CLOSE int fd = file_layer_open(path, O_RDWR, 0);
+        int r = fd < 0 ? fd : file_layer_fdatasync(fd);
+        if (r < 0)
+            return r;
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    }
+    return 0;
 }
 
 static int read_fd(struct commit_log *log, int64_t file_pos)

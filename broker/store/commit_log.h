@@ -40,6 +40,10 @@ void commit_log_forget_before(struct commit_log *log, int64_t pos);
 /* Waits for the disk: every file that holds a byte of [from, to), and their names. */
 int commit_log_sync(struct commit_log *log, int64_t from, int64_t to);
 
+/* From the file that holds `from` on: dirty pages to the disk, then all pages away. A page whose writing has once failed is
+ * clean and wrong: what is read from now on is what the disk has. */
+int commit_log_drop_cache(struct commit_log *log, int64_t from);
+
 /* Reads at most to the end of pos's file. Returns the bytes read or negative errno. */
 ssize_t commit_log_pread(struct commit_log *log, int64_t pos, void *data, size_t size);
 

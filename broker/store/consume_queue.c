@@ -18,6 +18,8 @@
 #include "remover.h"
 #include "topics.h"
 
+enum { SYNCS_EACH = 64 }; /* more files than that: one sync of the file system */
+
 struct consume_queues *consume_queues_make(struct store *store)
 {
     struct consume_queues *queues = calloc(1, sizeof *queues);
@@ -38,6 +40,7 @@ struct consume_queues *consume_queues_make(struct store *store)
     queues->store = store;
     queues->file_size = store->config.consume_queue_file_size;
     queues->log_end = -1;
+    queues->trusted_pos = INT64_MAX;
     return queues;
 }
 
@@ -57,7 +60,6 @@ void consume_queues_free(struct consume_queues *queues)
             queue_free(queues, queues->by_slot[slot]);
     for (unsigned i = 0; i < queues->rolled_count; i++)
         close(queues->rolled_fds[i]);
-    free(queues->rolled_fds);
     free(queues->dirty);
     free(queues->touched);
     free(queues->entries);
@@ -327,13 +329,14 @@ static int folders_load(struct consume_queues *queues)
     return r;
 }
 
-int consume_queues_open(struct store *store, bool warm, int64_t log_min_pos)
+int consume_queues_open(struct store *store, bool warm, int64_t log_min_pos, int64_t trusted_pos)
 {
     struct consume_queues *queues = consume_queues_make(store);
     if (!queues)
         return -ENOMEM;
     store->consume_queues = queues;
     queues->log_min_pos = log_min_pos;
+    queues->trusted_pos = trusted_pos;
     queues->fds_max = consume_queue_file_fds_max();
     topics_each_dropped(store->topics, abandon, queues); /* of a store that died between record and rename */
     struct open_context context = {queues, warm};
@@ -364,6 +367,7 @@ bool consume_queues_gap(const struct consume_queues *queues)
 
 int consume_queues_cut(struct consume_queues *queues, int64_t log_end)
 {
+    queues->trusted_pos = INT64_MAX; /* from here on files say what we wrote */
     for (uint32_t slot = 0; slot < queues->slot_end; slot++) {
         struct consume_queue *queue = queues->by_slot[slot];
         struct topic *topic = queue ? topics_of_slot(queues->store->topics, slot) : NULL;
@@ -466,7 +470,7 @@ static int pending_write(struct consume_queues *queues, struct consume_queue *qu
             queue->pending_count--;
         } while (queue->pending_count > 0 && queues->entries[index].queue_offset == first + (int64_t)n);
         r = consume_queue_file_write(queues, queue, topic->name, first, queues->scratch, n);
-        if (first + (int64_t)n > queue->written_offset)
+        if (r == 0 && first + (int64_t)n > queue->written_offset)
             queue->written_offset = first + (int64_t)n;
     }
     queue->pending_count = 0;
@@ -486,8 +490,11 @@ int consume_queues_write(struct consume_queues *queues)
         queues->scratch_size = need;
     }
     int r = 0;
-    for (unsigned i = 0; r == 0 && i < queues->touched_count; i++)
-        r = pending_write(queues, queues->touched[i]);
+    for (unsigned i = 0; i < queues->touched_count; i++) {
+        if (r == 0)
+            r = pending_write(queues, queues->touched[i]);
+        queues->touched[i]->pending_count = 0; /* after an error all of them come again, out of the log */
+    }
     queues->entry_count = 0;
     return r;
 }
@@ -511,25 +518,40 @@ void consume_queues_published(struct consume_queues *queues)
     queues->touched_count = 0;
 }
 
-int consume_queues_take_dirty(struct consume_queues *queues, int **ret_fds, unsigned *ret_count)
+int consume_queues_take_dirty(struct consume_queues *queues, int **ret_fds, unsigned *ret_count, bool *ret_everything)
 {
     unsigned count = 0;
-    int *fds = calloc(queues->dirty_count + queues->rolled_count + 1, sizeof *fds);
-    if (!fds)
-        return -ENOMEM;
-    for (unsigned i = 0; i < queues->rolled_count; i++)
-        fds[count++] = queues->rolled_fds[i];
-    queues->rolled_count = 0;
-    for (unsigned i = 0; i < queues->dirty_count; i++) {
+    bool everything = queues->names_changed || queues->dirty_count + queues->rolled_count > SYNCS_EACH;
+    int *fds = everything ? NULL : calloc(queues->dirty_count + queues->rolled_count + 1, sizeof *fds);
+    for (unsigned i = 0; fds && i < queues->dirty_count && !everything; i++) {
         struct consume_queue *queue = queues->dirty[i];
         struct topic *topic = topics_of_slot(queues->store->topics, queue->slot);
         int fd = topic ? consume_queue_file_dup(queues, queue, topic->name) : -1;
         if (fd >= 0)
             fds[count++] = fd;
-        queue->dirty = false;
+        else
+            everything = topic != NULL;
     }
-    queues->dirty_count = 0;
+    if (!fds || everything) { /* one sync of the file system keeps names, too, and needs no descriptors */
+        everything = true;
+        while (count > 0)
+            close(fds[--count]);
+        free(fds);
+        fds = NULL;
+    }
+    for (unsigned i = 0; i < queues->rolled_count; i++) {
+        if (everything)
+            close(queues->rolled_fds[i]);
+        else
+            fds[count++] = queues->rolled_fds[i];
+    }
+    for (unsigned i = 0; i < queues->dirty_count; i++)
+        queues->dirty[i]->dirty = false;
+    bool any = everything && queues->dirty_count + queues->rolled_count + queues->names_changed > 0;
+    queues->rolled_count = queues->dirty_count = 0;
+    queues->names_changed = false;
     *ret_fds = fds;
     *ret_count = count;
+    *ret_everything = any;
     return 0;
 }

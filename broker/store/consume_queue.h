@@ -32,9 +32,9 @@ struct queue_entry {
     uint32_t next_pending;
 };
 
-/* After metadata_open. Warm: the queue table is believed where its generation is the topic's. Cold: everything is looked
+/* After metadata_open. `trusted_pos`: see recover_trusted_pos; entries behind it are taken away here. Warm: the queue table is believed where its generation is the topic's. Cold: everything is looked
  * up in the files. store->consume_queues is set by it. */
-int consume_queues_open(struct store *store, bool warm, int64_t log_min_pos);
+int consume_queues_open(struct store *store, bool warm, int64_t log_min_pos, int64_t trusted_pos);
 void consume_queues_free(struct consume_queues *queues);
 
 /* The queue of a slot that belongs to `topic`; NULL without memory. */
@@ -72,5 +72,6 @@ int consume_queues_clean_expired(struct store *store);
 void consume_queues_set_min(struct consume_queues *queues, uint32_t slot, uint32_t generation, int64_t min_offset);
 struct remover *consume_queues_remover(struct consume_queues *queues);
 
-/* Descriptors of files written since the last call, to be fdatasync'ed and closed by the caller. malloc'ed. */
-int consume_queues_take_dirty(struct consume_queues *queues, int **ret_fds, unsigned *ret_count);
+/* Descriptors of files written since the last call, to be fdatasync'ed and closed by the caller; malloc'ed. Or `everything`
+ * and no descriptors: the file system is to be synced, because names are new or the files are many. */
+int consume_queues_take_dirty(struct consume_queues *queues, int **ret_fds, unsigned *ret_count, bool *ret_everything);

@@ -129,16 +129,11 @@ static void opened(struct consume_queues *queues, struct consume_queue *queue, i
 static void leave_file(struct consume_queues *queues, struct consume_queue *queue)
 {
     if (queue->fd >= 0 && queue->dirty) {
-        int fd = fcntl(queue->fd, F_DUPFD_CLOEXEC, 3);
-        if (queues->rolled_count == queues->rolled_room) {
-            unsigned room = queues->rolled_room ? queues->rolled_room * 2 : 64;
-            int *grown = realloc(queues->rolled_fds, room * sizeof *grown);
-            pn_assert(grown);
-            queues->rolled_fds = grown;
-            queues->rolled_room = room;
-        }
+        int fd = queues->rolled_count < ROLLED_MAX ? fcntl(queue->fd, F_DUPFD_CLOEXEC, 3) : -1;
         if (fd >= 0)
             queues->rolled_fds[queues->rolled_count++] = fd;
+        else
+            queues->names_changed = true; /* the next sync is one of everything */
     }
     consume_queue_file_close(queues, queue);
 }
@@ -146,7 +141,7 @@ static void leave_file(struct consume_queues *queues, struct consume_queue *queu
 static int folders_make(struct consume_queues *queues, const char *topic, int32_t queue_id)
 {
     char path[4096];
-    int r = file_layer_mkdir(queues->folder);
+    int r = file_layer_mkdir_kept(queues->folder);
     snprintf(path, sizeof path, "%s/%s", queues->folder, topic);
     if (r == 0)
         r = file_layer_mkdir(path);
@@ -158,6 +153,7 @@ static int file_make(struct consume_queues *queues, const struct consume_queue *
                      const char *path)
 {
     int fd = file_layer_open(path, O_RDWR | O_CREAT, 0644);
+    queues->names_changed = true;
     if (fd == -ENOENT) {
         int r = folders_make(queues, topic, queue->queue_id);
         if (r < 0)
@@ -265,46 +261,123 @@ static int files_list(struct consume_queues *queues, struct consume_queue *queue
     return r;
 }
 
-static int files_check(struct consume_queues *queues, struct consume_queue *queue, const char *topic,
-                       const int64_t *list, size_t count)
+static int file_remove(struct consume_queues *queues, const struct consume_queue *queue, const char *topic, int64_t pos)
 {
-    for (size_t i = 0; i < count; i++) {
+    char path[4096];
+    path_make(queues, topic, queue->queue_id, pos, path, sizeof path);
+    return file_layer_unlink(path);
+}
+
+/* Leaves a row of whole files. After an unclean stop a power cut may have kept a later file and not an earlier one: what
+ * lies behind the hole was never promised and is made again from the log. */
+static int files_check(struct consume_queues *queues, struct consume_queue *queue, const char *topic, const int64_t *list,
+                       size_t *count)
+{
+    bool doubt = queues->trusted_pos != INT64_MAX;
+    int r = 0;
+    for (size_t i = 0; i < *count; i++) {
         char path[4096];
         struct stat st;
-        if (list[i] % queues->file_size != 0 || (i > 0 && list[i] != list[i - 1] + queues->file_size))
+        if (list[i] % queues->file_size != 0)
             return -EUCLEAN;
+        bool hole = i > 0 && list[i] != list[i - 1] + queues->file_size;
         path_make(queues, topic, queue->queue_id, list[i], path, sizeof path);
         if (stat(path, &st) < 0)
             return -errno;
-        if (st.st_size == queues->file_size)
+        if (!hole && st.st_size == queues->file_size)
             continue;
-        if (i + 1 < count || st.st_size > queues->file_size)
+        if (st.st_size > queues->file_size || (!doubt && (hole || i + 1 < *count)))
             return -EUCLEAN;
-        PN_CLOSE int fd = file_layer_open(path, O_RDWR, 0); /* its maker died before it had its length */
-        int r = fd < 0 ? fd : file_layer_ftruncate(fd, queues->file_size);
-        if (r < 0)
-            return r;
+        if (!hole) { /* its maker died before it had its length */
+            PN_CLOSE int fd = file_layer_open(path, O_RDWR, 0);
+            r = fd < 0 ? fd : file_layer_ftruncate(fd, queues->file_size);
+            i++;
+        }
+        for (size_t n = *count; r == 0 && n > i; n--)
+            r = file_remove(queues, queue, topic, list[n - 1]);
+        *count = i;
     }
-    return 0;
+    return r;
+}
+
+/* Is there nothing but zeros in [from, to) of the file? */
+static int tail_is_zero(int fd, int64_t from, int64_t to)
+{
+    uint8_t block[8192];
+    while (from < to) {
+        int64_t data = lseek(fd, from, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            return 1;
+        from = data > from ? data : from; /* a file system without holes: all is read */
+        size_t part = to - from < (int64_t)sizeof block ? (size_t)(to - from) : sizeof block;
+        ssize_t n = from < to ? file_layer_pread(fd, block, part, from) : 0;
+        if (n < 0)
+            return (int)n;
+        for (ssize_t i = 0; i < n; i++)
+            if (block[i])
+                return 0;
+        if (n == 0)
+            return 1;
+        from += n;
+    }
+    return 1;
+}
+
+static int files_remove_from(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t pos);
+
+/* Nothing may stand behind the last entry that counts: it would count one day. */
+static int tail_clear(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t end,
+                      int64_t files_end)
+{
+    int64_t pos = end * QUEUE_ENTRY_SIZE, file_end = pos - pos % queues->file_size + queues->file_size;
+    if (pos >= files_end)
+        return 0;
+    int r = file_use(queues, queue, topic, pos, false);
+    if (r == 0)
+        r = tail_is_zero(queue->fd, pos % queues->file_size, queues->file_size);
+    if (r == 0)
+        r = file_layer_zero(queue->fd, pos % queues->file_size, file_end - pos);
+    if (r >= 0 && file_end < files_end)
+        r = files_remove_from(queues, queue, topic, file_end);
+    return r < 0 ? r : 0;
+}
+
+/* One behind the last entry that counts. Unclean: entries from before trusted_pos, which are all there; behind them anything
+ * may lie, and halving finds the border all the same. Clean: the files end with zeros. */
+static int end_find(struct consume_queues *queues, struct consume_queue *queue, const char *topic, const int64_t *list,
+                    size_t count, int64_t *ret_end)
+{
+    int64_t first = list[0] / QUEUE_ENTRY_SIZE, per_file = queues->file_size / QUEUE_ENTRY_SIZE, end = first;
+    int r = 0;
+    if (queues->trusted_pos != INT64_MAX) {
+        int64_t all = first + (int64_t)count * per_file;
+        r = first_from(queues, queue, topic, first, all, queues->trusted_pos, &end);
+        if (r == 0)
+            r = tail_clear(queues, queue, topic, end, all * QUEUE_ENTRY_SIZE);
+    }
+    for (size_t i = count; queues->trusted_pos == INT64_MAX && r == 0 && i > 0; i--) {
+        int64_t start = list[i - 1] / QUEUE_ENTRY_SIZE;
+        r = first_from(queues, queue, topic, start, start + per_file, INT64_MAX, &end);
+        if (end > start)
+            break; /* files behind this one are empty */
+    }
+    *ret_end = end;
+    return r;
 }
 
 int consume_queue_file_load(struct consume_queues *queues, struct consume_queue *queue, const char *topic)
 {
     PN_FREE int64_t *list = NULL;
     size_t count = 0;
+    int64_t end = 0;
     int r = files_list(queues, queue, topic, &list, &count);
     if (r == 0)
-        r = files_check(queues, queue, topic, list, count);
+        r = files_check(queues, queue, topic, list, &count);
     if (r < 0 || count == 0)
         return r;
     queue->found_on_disk = true;
-    int64_t first = list[0] / QUEUE_ENTRY_SIZE, end = first, per_file = queues->file_size / QUEUE_ENTRY_SIZE;
-    for (size_t i = count; r == 0 && i > 0; i--) {
-        int64_t start = list[i - 1] / QUEUE_ENTRY_SIZE;
-        r = first_from(queues, queue, topic, start, start + per_file, INT64_MAX, &end);
-        if (end > start)
-            break; /* files behind this one are empty */
-    }
+    int64_t first = list[0] / QUEUE_ENTRY_SIZE, per_file = queues->file_size / QUEUE_ENTRY_SIZE;
+    r = end_find(queues, queue, topic, list, count, &end);
     int64_t min = first;
     if (r == 0 && end > first) {
         int64_t high = end < first + per_file ? end : first + per_file;

@@ -4,12 +4,15 @@
 
 #include "consume_queue.h"
 
+enum { ROLLED_MAX = 64 };
+
 struct consume_queues {
     struct store *store;
     struct remover *remover;
     char *folder;
     int64_t file_size;
     int64_t log_min_pos;
+    int64_t trusted_pos; /* entries at or behind it are not believed, in a start after an unclean stop */
     int64_t log_end; /* most that any loaded queue knows */
     bool damaged, gap;
     enum consume_queues_mode mode;
@@ -25,8 +28,9 @@ struct consume_queues {
 
     struct consume_queue **dirty; /* written since the last sync */
     unsigned dirty_count, dirty_room;
-    int *rolled_fds; /* files that were left full since the last sync */
-    unsigned rolled_count, rolled_room;
+    int rolled_fds[ROLLED_MAX]; /* files that were left full since the last sync */
+    unsigned rolled_count;
+    bool names_changed; /* files or folders were made since the last sync, or a descriptor was lost */
 
     struct consume_queue *lru;
     unsigned fds_open, fds_max;

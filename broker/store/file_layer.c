@@ -283,6 +283,23 @@ int file_layer_mkdir_at(struct file_site *site, const char *path)
     return end(r == -EEXIST ? 0 : (int)r);
 }
 
+int file_layer_mkdir_kept_at(struct file_site *site, struct file_site *sync_site, const char *path)
+{
+    char parent[4096];
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return 0;
+    int n = snprintf(parent, sizeof parent, "%s", path);
+    if (n < 0 || n >= (int)sizeof parent)
+        return -ENAMETOOLONG;
+    int r = file_layer_mkdir_at(site, path);
+    char *slash = strrchr(parent, '/');
+    if (r < 0 || !slash)
+        return r;
+    slash[slash == parent] = 0; /* "/" stays */
+    return file_layer_sync_folder_at(sync_site, parent);
+}
+
 int file_layer_sync_folder_at(struct file_site *site, const char *path)
 {
     begin(FILE_SYNC_FOLDER);

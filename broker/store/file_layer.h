@@ -102,6 +102,8 @@ uint64_t file_layer_count(enum file_op op);
 #define file_layer_rmdir(path) file_layer_unlink_at(FILE_SITE(FILE_UNLINK), path, AT_REMOVEDIR)
 /* 0 also if it is there already. */
 #define file_layer_mkdir(path) file_layer_mkdir_at(FILE_SITE(FILE_MKDIR), path)
+/* mkdir, and if it was not there its name is kept. */
+#define file_layer_mkdir_kept(path) file_layer_mkdir_kept_at(FILE_SITE(FILE_MKDIR), FILE_SITE(FILE_SYNC_FOLDER), path)
 /* Makes names in the folder last. */
 #define file_layer_sync_folder(path) file_layer_sync_folder_at(FILE_SITE(FILE_SYNC_FOLDER), path)
 /* Shared map of [pos, pos + size), pos on a page. */
@@ -124,6 +126,7 @@ int file_layer_rename_at(struct file_site *site, const char *from, const char *t
 int file_layer_link_at(struct file_site *site, const char *from, const char *to);
 int file_layer_unlink_at(struct file_site *site, const char *path, int flags);
 int file_layer_mkdir_at(struct file_site *site, const char *path);
+int file_layer_mkdir_kept_at(struct file_site *site, struct file_site *sync_site, const char *path);
 int file_layer_sync_folder_at(struct file_site *site, const char *path);
 int file_layer_map_at(struct file_site *site, int fd, int64_t pos, size_t size, bool writable, void **ret_map);
 void file_layer_map_store_at(struct file_site *site, void *to, const void *data, size_t size);

@@ -41,6 +41,7 @@ struct flush {
     int64_t wanted_pos, wanted_ms;
     int *fds;
     unsigned fd_count;
+    bool queues_everything, queues_due;
     int64_t queues_ms;
     struct index_sync *syncs, **syncs_end;
     struct checkpoint checkpoint;
@@ -48,6 +49,7 @@ struct flush {
 
     _Atomic int64_t done_pos;
     _Atomic int error;
+    _Atomic bool queues_failed;
     int event_fd;
     sd_event_source *source;
 
@@ -109,19 +111,22 @@ static void log_sync(struct flush *flush, int64_t pos, int64_t store_ms)
         log_warning("flush: eventfd: %s", strerror(errno));
 }
 
-static void queues_sync(struct flush *flush, int *fds, unsigned count, int64_t store_ms)
+static void queues_sync(struct flush *flush, int *fds, unsigned count, bool everything, int64_t store_ms)
 {
-    int r = 0;
+    int r = everything ? file_layer_sync_all(flush->root) : 0;
     for (unsigned i = 0; i < count; i++) {
         int r1 = file_layer_fdatasync(fds[i]);
         r = r < 0 ? r : r1;
         close(fds[i]);
     }
     free(fds);
-    if (r < 0) { /* queues can be made again from the log: the checkpoint just stays behind */
-        log_warning("consume queues: sync failed: %s", strerror(-r));
-        return;
+    if (r < 0) {
+        atomic_store_explicit(&flush->queues_failed, true, memory_order_release);
+        log_error("consume queues: sync failed: %s; from now on the checkpoint vouches for no more of them, and the next start "
+                  "makes them again from the log", strerror(-r));
     }
+    if (atomic_load(&flush->queues_failed)) /* a later sync that succeeds says nothing of the pages that are lost */
+        return;
     pthread_mutex_lock(&flush->mutex);
     flush->checkpoint.logics_ms = store_ms;
     pthread_mutex_unlock(&flush->mutex);
@@ -225,7 +230,7 @@ static void files_wait(struct flush *flush)
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += CHECKPOINT_INTERVAL_MS / 1000;
-    while (!flush->log_ended && !flush->fds && !flush->syncs) {
+    while (!flush->log_ended && !flush->queues_due && !flush->syncs) {
         bool unsaved = memcmp(&flush->checkpoint, &flush->written, sizeof flush->written) != 0;
         if (!unsaved)
             pthread_cond_wait(&flush->files_cond, &flush->mutex);
@@ -243,15 +248,17 @@ static void *files_main(void *context)
         int64_t queues_ms = flush->queues_ms;
         int *fds = flush->fds;
         unsigned count = flush->fd_count;
+        bool due = flush->queues_due, everything = flush->queues_everything;
         stop = flush->log_ended;
         struct index_sync *syncs = flush->syncs;
         flush->syncs = NULL;
         flush->syncs_end = &flush->syncs;
         flush->fds = NULL;
         flush->fd_count = 0;
+        flush->queues_due = flush->queues_everything = false;
         pthread_mutex_unlock(&flush->mutex);
-        if (fds)
-            queues_sync(flush, fds, count, queues_ms);
+        if (due)
+            queues_sync(flush, fds, count, everything, queues_ms);
         index_syncs_run(flush, syncs);
         pthread_mutex_lock(&flush->mutex);
         struct checkpoint checkpoint = flush->checkpoint;
@@ -337,14 +344,14 @@ int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *
         r = threads_start(flush);
     }
     if (r < 0) {
-        flush_stop(flush);
+        flush_stop(flush, NULL);
         return r;
     }
     *ret_flush = flush;
     return 0;
 }
 
-void flush_stop(struct flush *flush)
+void flush_stop(struct flush *flush, bool *ret_queues_failed)
 {
     if (!flush)
         return;
@@ -356,6 +363,8 @@ void flush_stop(struct flush *flush)
         pthread_join(flush->log_thread, NULL);
     if (flush->threads > 1)
         pthread_join(flush->files_thread, NULL);
+    if (ret_queues_failed)
+        *ret_queues_failed = atomic_load(&flush->queues_failed);
     flush_free(flush);
 }
 
@@ -370,23 +379,30 @@ void flush_log(struct flush *flush, int64_t pos, int64_t store_ms)
     pthread_mutex_unlock(&flush->mutex);
 }
 
-void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_ms)
+void flush_queues(struct flush *flush, int *fds, unsigned count, bool everything, int64_t store_ms)
 {
     pthread_mutex_lock(&flush->mutex);
-    if (flush->fds) { /* the disk is slow: add to what waits */
-        int *both = realloc(flush->fds, (flush->fd_count + count + 1) * sizeof *both);
+    int *both = fds;
+    if (flush->fds && fds) { /* the disk is slow: add to what waits */
+        both = realloc(flush->fds, (flush->fd_count + count + 1) * sizeof *both);
         if (both) {
             memcpy(both + flush->fd_count, fds, count * sizeof *fds);
-            flush->fds = both;
-            flush->fd_count += count;
-            flush->queues_ms = store_ms;
+        } else {
+            everything = true;
+            both = flush->fds;
+            for (unsigned i = 0; i < count; i++)
+                close(fds[i]);
+            count = 0;
         }
         free(fds);
-    } else {
-        flush->fds = fds;
-        flush->fd_count = count;
-        flush->queues_ms = store_ms;
+    } else if (flush->fds) {
+        both = flush->fds;
     }
+    flush->fds = both;
+    flush->fd_count += count;
+    flush->queues_due = true;
+    flush->queues_everything = flush->queues_everything || everything;
+    flush->queues_ms = store_ms;
     pthread_cond_signal(&flush->files_cond);
     pthread_mutex_unlock(&flush->mutex);
 }

@@ -11,13 +11,15 @@ struct flush;
  * whole file system: a predecessor was killed and nobody knows which queue files it wrote. */
 int flush_start(struct store *store, int64_t done_pos, const struct checkpoint *checkpoint, bool sync_all,
                 struct flush **ret_flush);
-/* Finishes what was asked for, writes the checkpoint and ends the threads. NULL is accepted. */
-void flush_stop(struct flush *flush);
+/* Finishes what was asked for, writes the checkpoint and ends the threads. NULL is accepted. `ret_queues_failed` (may
+ * be NULL): a sync of queue files has failed, so the folder must not look like that of a clean stop. */
+void flush_stop(struct flush *flush, bool *ret_queues_failed);
 
 /* The log is to be on the disk up to `pos`; its last record was stored at store_ms. */
 void flush_log(struct flush *flush, int64_t pos, int64_t store_ms);
-/* Takes over an array of descriptors (malloc'ed) of queue files that hold every message before store_ms. */
-void flush_queues(struct flush *flush, int *fds, unsigned count, int64_t store_ms);
+/* Takes over an array of descriptors (malloc'ed) of queue files that hold every message before store_ms; `everything`: the
+ * file system is synced instead of them. */
+void flush_queues(struct flush *flush, int *fds, unsigned count, bool everything, int64_t store_ms);
 
 /* An index file: once it is on the disk as it is now, the checkpoint says so. Oldest first. */
 struct flush_index {

@@ -31,11 +31,11 @@ static int folder_open(struct store *store, const char **ret_what)
     *ret_what = root;
     for (char *slash = root; r == 0 && (slash = strchr(slash + 1, '/'));) {
         *slash = 0;
-        r = file_layer_mkdir(root);
+        r = file_layer_mkdir_kept(root);
         *slash = '/';
     }
     if (r == 0)
-        r = file_layer_mkdir(root);
+        r = file_layer_mkdir_kept(root);
     if (r < 0)
         return r;
     r = checkpoint_lock_take(root, &store->lock_fd);
@@ -68,13 +68,17 @@ int lifecycle_recover(struct store *store, void (*progress)(struct store *store,
     if (r < 0)
         return r;
     *ret_what = "recovery";
-    r = consume_queues_open(store, warm, commit_log_min_pos(store->commit_log));
+    int64_t trusted_pos = INT64_MAX;
+    if (!warm && !clean)
+        r = recover_trusted_pos(store, ret_checkpoint, &trusted_pos);
+    if (r == 0)
+        r = consume_queues_open(store, warm, commit_log_min_pos(store->commit_log), trusted_pos);
     /* Whoever has not yet looked through the index after a cold start leaves it as unsure as it was. */
     store->index_unsure = warm ? atomic_load(&store->queue_table->indexed_pos) < 0 : !clean;
     if (!warm)
         atomic_store(&store->queue_table->indexed_pos, -1);
     if (r == 0)
-        r = warm ? recover_warm(store) : recover_cold(store, ret_checkpoint, clean, progress);
+        r = warm ? recover_warm(store) : recover_cold(store, trusted_pos, progress);
     if (r < 0)
         ledger_end(store->ledger);
     return r;
@@ -110,7 +114,10 @@ int lifecycle_stop(struct store *store)
     metadata_stop(store);
     int r = turn_flush_all(store);
     index_stop(TAKE_PTR(store->index));
-    flush_stop(TAKE_PTR(store->flush)); /* writes the checkpoint */
+    bool queues_failed = false;
+    flush_stop(TAKE_PTR(store->flush), &queues_failed); /* writes the checkpoint */
+    if (r == 0 && queues_failed)
+        r = -EIO;
     if (r == 0)
         r = checkpoint_abort_remove(store->config.store_root);
     if (r < 0)
@@ -125,6 +132,7 @@ void lifecycle_free(struct store *store)
     retention_free(TAKE_PTR(store->retention));
     index_stop(TAKE_PTR(store->index));
     flush_stop(TAKE_PTR(store->flush));
+    flush_stop(TAKE_PTR(store->flush), NULL);
     turn_free(TAKE_PTR(store->turn));
     peers_free(store);
     metadata_free(store);

@@ -154,28 +154,42 @@ static int first_record(struct log_reader *reader, int64_t file_pos, struct reco
     return kind;
 }
 
-/* The newest file from which a scan sees everything that may be missing. */
-static int64_t scan_start(struct store *store, struct log_reader *reader, const struct checkpoint *checkpoint, bool clean)
+/* The newest file that begins no later than everything that is known to be on the disk. */
+int recover_trusted_pos(struct store *store, const struct checkpoint *checkpoint, int64_t *ret_pos)
+{
+    struct commit_log *log = store->commit_log;
+    struct log_reader reader;
+    int64_t size = commit_log_file_size(log), pos = commit_log_files_end(log) - size;
+    log_reader_init(&reader, log);
+    for (; pos > commit_log_min_pos(log); pos -= size) {
+        struct record record;
+        if (first_record(&reader, pos, &record) == RECORD_MESSAGE && record.store_ms != 0 &&
+            record.store_ms <= checkpoint_safe_ms(checkpoint))
+            break;
+    }
+    log_reader_done(&reader);
+    *ret_pos = pos > commit_log_min_pos(log) ? pos : commit_log_min_pos(log);
+    return commit_log_drop_cache(log, *ret_pos);
+}
+
+/* After a clean stop: the newest file from which a scan sees everything that queues may lack. */
+static int64_t clean_start(struct store *store, struct log_reader *reader)
 {
     struct commit_log *log = store->commit_log;
     int64_t known = consume_queues_log_end(store->consume_queues), size = commit_log_file_size(log);
-    int64_t first = commit_log_min_pos(log);
-    if (consume_queues_damaged(store->consume_queues))
-        return first;
-    for (int64_t pos = commit_log_files_end(log) - size; pos > first; pos -= size) {
+    for (int64_t pos = commit_log_files_end(log) - size; pos > commit_log_min_pos(log); pos -= size) {
         struct record record;
-        if (pos > known || first_record(reader, pos, &record) != RECORD_MESSAGE || record.store_ms == 0)
-            continue;
-        if (clean || record.store_ms <= checkpoint_safe_ms(checkpoint))
+        if (pos <= known && first_record(reader, pos, &record) == RECORD_MESSAGE && record.store_ms != 0)
             return pos;
     }
-    return first;
+    return commit_log_min_pos(log);
 }
 
 struct scan {
     struct store *store;
     struct dispatch *dispatch;
     struct log_reader reader;
+    int64_t start;
     int64_t end;     /* of the last valid record, or the start of a file behind a blank one */
     int64_t last_ms; /* store time of the last record */
     int64_t told_ms;
@@ -205,8 +219,8 @@ static int scan_run(struct scan *scan, int64_t start)
         int kind = log_reader_record(&scan->reader, pos, true, &record);
         if (kind < 0)
             return kind;
-        if (kind != RECORD_MESSAGE && (kind != RECORD_BLANK || pos + record.size >= commit_log_files_end(log)))
-            break; /* also a blank record with no file behind it: it is written anew with the next batch */
+        if (kind != RECORD_MESSAGE && kind != RECORD_BLANK)
+            break; /* a blank record ends the log there, too, if the file behind it has not lasted */
         int r = kind == RECORD_MESSAGE ? dispatch_record(scan->dispatch, &record) : 0;
         if (r == -EBADMSG)
             break;
@@ -225,7 +239,7 @@ static int scan_run(struct scan *scan, int64_t start)
     return scan_commit(scan);
 }
 
-static int scan_all(struct scan *scan, const struct checkpoint *checkpoint, bool clean)
+static int scan_all(struct scan *scan, int64_t trusted_pos)
 {
     struct store *store = scan->store;
     struct commit_log *log = store->commit_log;
@@ -234,7 +248,9 @@ static int scan_all(struct scan *scan, const struct checkpoint *checkpoint, bool
         return 0;
     }
     int64_t first = commit_log_min_pos(log);
-    int64_t start = scan_start(store, &scan->reader, checkpoint, clean);
+    int64_t start = trusted_pos == INT64_MAX ? clean_start(store, &scan->reader) : trusted_pos;
+    if (consume_queues_damaged(store->consume_queues))
+        start = first;
     consume_queues_set_mode(store->consume_queues, start > first ? CONSUME_QUEUES_SCAN : CONSUME_QUEUES_SCAN_WHOLE);
     int r = scan_run(scan, start);
     if (r == 0 && consume_queues_gap(store->consume_queues) && start > first) {
@@ -247,11 +263,11 @@ static int scan_all(struct scan *scan, const struct checkpoint *checkpoint, bool
     if (r == 0 && consume_queues_gap(store->consume_queues))
         log_warning("some consume queues have gaps: their messages are not in the log");
     consume_queues_set_mode(store->consume_queues, CONSUME_QUEUES_SERVE);
-    /* The predecessor may have written without a sync: what counts as flushed from now on must be. */
-    return r == 0 ? commit_log_sync(log, start, scan->end) : r;
+    scan->start = start;
+    return r;
 }
 
-int recover_cold(struct store *store, const struct checkpoint *checkpoint, bool clean,
+int recover_cold(struct store *store, int64_t trusted_pos,
                  void (*progress)(struct store *store, int64_t pos, int64_t end))
 {
     struct queue_table *table = store->queue_table;
@@ -263,11 +279,15 @@ int recover_cold(struct store *store, const struct checkpoint *checkpoint, bool 
     if (r < 0)
         return r;
     log_reader_init(&scan.reader, store->commit_log);
-    r = scan_all(&scan, checkpoint, clean);
+    r = scan_all(&scan, trusted_pos);
     log_reader_done(&scan.reader);
     dispatch_free(scan.dispatch);
     if (r == 0)
         r = commit_log_cut(store->commit_log, scan.end);
+    /* The predecessor may have written without a sync: what counts as flushed from now on must be; so must the cut, or old
+     * bytes could stand behind new ones one day. */
+    if (r == 0)
+        r = commit_log_sync(store->commit_log, scan.start, scan.end + 1);
     if (r == 0)
         r = consume_queues_cut(store->consume_queues, scan.end);
     if (r < 0)
@@ -280,7 +300,7 @@ int recover_cold(struct store *store, const struct checkpoint *checkpoint, bool 
     metadata_clamp_offsets(store);
     ledger_begin(store->ledger, scan.end);
     log_info("recovered from files in %" PRId64 " ms (%s stop before): log %" PRId64 " to %" PRId64,
-             clock_monotonic_ms() - begin_ms, clean ? "clean" : "unclean", commit_log_min_pos(store->commit_log),
+             clock_monotonic_ms() - begin_ms, trusted_pos == INT64_MAX ? "clean" : "unclean", commit_log_min_pos(store->commit_log),
              scan.end);
     return 0;
 }

@@ -58,6 +58,7 @@ struct turn {
 };
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *context);
+static void tick_start(struct turn *turn);
 
 int turn_new(struct store *store, struct turn **ret_turn)
 {
@@ -369,6 +370,8 @@ bool turn_run(struct turn *turn)
         worked = true;
     broken_drop(store);
     atomic_fetch_add_explicit(&store->board->progress, 1, memory_order_relaxed);
+    if (worked)
+        tick_start(turn);
     return worked;
 }
 
@@ -421,12 +424,13 @@ static void queues_sync(struct turn *turn)
     unsigned count = 0;
     int64_t store_ms = dispatch_last_store_ms(turn->dispatch);
     turn->queues_at_ms = clock_monotonic_ms();
-    int r = consume_queues_take_dirty(turn->store->consume_queues, &fds, &count);
-    if (r < 0 || count == 0) {
+    bool everything = false;
+    int r = consume_queues_take_dirty(turn->store->consume_queues, &fds, &count, &everything);
+    if (r < 0 || (count == 0 && !everything)) {
         free(fds);
         return;
     }
-    flush_queues(turn->store->flush, fds, count, store_ms);
+    flush_queues(turn->store->flush, fds, count, everything, store_ms);
 }
 
 static void log_sync(struct turn *turn, int64_t now_ms)
@@ -509,7 +513,6 @@ int turn_loop(struct store *store)
     while (!turn->stop) {
         int r = 0;
         if (turn_run(turn)) {
-            tick_start(turn);
             if (++since_events < TURNS_BETWEEN_EVENTS)
                 continue;
             r = worker_events(&store->worker, 0);

@@ -76,11 +76,14 @@ static inline void log_fixture_open(struct log_fixture *f, enum start_cause caus
     struct checkpoint checkpoint;
     assert_int_equal(checkpoint_read(f->dir, &checkpoint), 0);
     assert_int_equal(metadata_open(store, dup(f->image_fd), warm), 0);
-    assert_int_equal(consume_queues_open(store, warm, commit_log_min_pos(store->commit_log)), 0);
+    int64_t trusted_pos = INT64_MAX;
+    if (!warm && !clean)
+        assert_int_equal(recover_trusted_pos(store, &checkpoint, &trusted_pos), 0);
+    assert_int_equal(consume_queues_open(store, warm, commit_log_min_pos(store->commit_log), trusted_pos), 0);
     if (warm)
         assert_int_equal(recover_warm(store), 0);
     else
-        assert_int_equal(recover_cold(store, &checkpoint, clean, NULL), 0);
+        assert_int_equal(recover_cold(store, trusted_pos, NULL), 0);
     assert_int_equal(dispatch_new(store, &f->dispatch), 0);
     assert_int_equal(encode_host_init(&f->host, &store->config), 0);
 }
