@@ -131,7 +131,6 @@ void lifecycle_free(struct store *store)
 {
     retention_free(TAKE_PTR(store->retention));
     index_stop(TAKE_PTR(store->index));
-    flush_stop(TAKE_PTR(store->flush));
     flush_stop(TAKE_PTR(store->flush), NULL);
     turn_free(TAKE_PTR(store->turn));
     peers_free(store);
