@@ -273,6 +273,7 @@ static void note(struct trace *trace, const struct file_event *event, int64_t re
         note_map(trace, event);
         break;
     case FILE_READ:
+    case FILE_RESERVE:
     case FILE_WRITE_BACK:
     case FILE_OP_COUNT:
         break;

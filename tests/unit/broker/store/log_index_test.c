@@ -62,7 +62,7 @@ static bool index_close(struct index_fixture *f)
     struct store *store = &f->log.store;
     bool complete = index_stop(store->index);
     store->index = NULL;
-    flush_stop(store->flush);
+    flush_stop(store->flush, NULL);
     sd_event_unref(store->event);
     return complete;
 }
