@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "base/java_hash.h"
+#include "broker/format/properties.h"
 #include "broker/store/commit_log.h"
 #include "broker/store/consume_queue.h"
 #include "broker/store/offsets.h"
-#include "broker/store/properties.h"
 #include "broker/store/topics.h"
 #include "trace_inside.h"
 
