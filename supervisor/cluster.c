@@ -392,6 +392,32 @@ static int move_ports(struct cluster *cluster, const struct options *options, st
     return 0;
 }
 
+/* Values that are Apache's and sound, and that this version cannot keep what they promise of. */
+static const struct {
+    const char *key, *value;
+    bool is_fatal; /* what would start is not what the file means */
+    const char *text;
+} not_yet[] = {
+    {"brokerRole", "SLAVE", true, "there is no replication yet, a slave would have nothing"},
+    {"brokerRole", "SYNC_MASTER", false, "there is no replication yet, answers wait for no slave"},
+    {"brokerId", "-1", true, "there is no controller yet that could give it a number"},
+    {"enableControllerMode", "true", true, "there is no controller mode yet"},
+    {"enableDLegerCommitLog", "true", true, "logs of DLedger cannot be read or written"},
+};
+
+int cluster_judge_broker(const char *who, const struct settings *settings, struct failure *failure)
+{
+    for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++) {
+        const char *value = settings_get(settings, not_yet[i].key);
+        if (!value || strcmp(value, not_yet[i].value) != 0)
+            continue;
+        if (not_yet[i].is_fatal && failure)
+            return failure_set(failure, EXIT_CODE_CONFIG, "%s: %s=%s: %s", who, not_yet[i].key, value, not_yet[i].text);
+        log_warning("%s: %s=%s: %s", who, not_yet[i].key, value, not_yet[i].text);
+    }
+    return 0;
+}
+
 static int apply_options(struct cluster *cluster, const struct options *options, struct failure *failure)
 {
     int r = move_ports(cluster, options, failure);
@@ -401,6 +427,9 @@ static int apply_options(struct cluster *cluster, const struct options *options,
     if (options->allow_faults)
         cluster->faults = true;
     for (unsigned i = 0; i < cluster->broker_count && r == 0; i++) {
+        r = cluster_judge_broker(cluster->brokers[i].name, &cluster->brokers[i].settings, failure);
+        if (r < 0)
+            break;
         const char *listen = settings_get(&cluster->brokers[i].settings, "bindAddress");
         cluster->brokers[i].listen = strdup(listen ? listen : cluster->listen);
         if (!cluster->brokers[i].listen)

@@ -41,6 +41,9 @@ int cluster_load(const struct options *options, struct cluster **ret_cluster, st
 void cluster_free(struct cluster *cluster);
 /* One broker.conf into `settings` (broker_keys). */
 int cluster_read_broker_file(struct settings *settings, const char *file, struct failure *failure);
+/* What a broker's file asks for and does not get yet: told as a warning, unless `failure` is given and it would be wrong to
+ * start without it. */
+int cluster_judge_broker(const char *who, const struct settings *settings, struct failure *failure);
 /* What was changed at run time, into `settings` (broker_keys). A file that is not there is no failure. */
 int cluster_read_run_time_file(const struct cluster *cluster, const struct cluster_broker *broker,
                                struct settings *settings, struct failure *failure);

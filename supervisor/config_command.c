@@ -17,10 +17,12 @@ static const char usage[] =
     "usage: pintle config show [--all] [--json] [options of `pintle up`]\n"
     "       pintle config diff [--json] [options of `pintle up`]\n"
     "       pintle config check FILE\n"
+    "       pintle config sample [cluster|broker]\n"
     "show   what `pintle up` with these options would use; with --all every key with what it means, as a sample file\n"
     "diff   only what differs from the defaults, and where it comes from\n"
     "check  whether FILE (a cluster file or an Apache broker.conf) can be used: 0, or 78 with file, line and what is "
-    "wrong\n";
+    "wrong\n"
+    "sample a cluster file (or a broker's file) with every key, its range, default and what it means\n";
 
 /* One table with its values. `resolved` (from the text that a worker gets) knows what a row's default is worked out to.
  */
@@ -105,14 +107,14 @@ static void print_sample(const struct part *part, const struct key *key)
     const char *value = value_of(part, key);
     bool given = settings_given(part->settings, key->name);
     if (key->flags & KEY_UNUSED) { /* four hundred of them: a line each */
-        printf("%s%s = %s\n", given ? "" : "#", key->name, value ? value : "");
+        printf("%s%s =%s%s\n", given ? "" : "#", key->name, value && *value ? " " : "", value ? value : "");
         return;
     }
     keys_expected(key, expected, sizeof expected);
     printf("\n# %s\n# %s; %s%s%s%s%s\n", key->text, expected, key->default_value ? "default " : "no fixed default",
            key->default_value ? key->default_value : "", key->flags & KEY_RELOADABLE ? "; a change acts at once" : "",
            given ? "; from " : "", given ? settings_origin(part->settings, key->name) : "");
-    printf("%s%s = %s\n", given ? "" : "#", key->name, value ? value : "");
+    printf("%s%s =%s%s\n", given ? "" : "#", key->name, value && *value ? " " : "", value ? value : "");
 }
 
 static void print_part(const struct view *view, const struct part *part)
@@ -142,6 +144,41 @@ static void print_part(const struct view *view, const struct part *part)
         else if (value)
             printf("%s = %s\n", key->name, value);
     }
+}
+
+static void print_table(const char *section, const char *name, const struct key *table)
+{
+    struct settings none;
+    struct part part = {.section = section, .name = name, .settings = &none};
+    if (settings_init(&none, table) < 0)
+        return;
+    if (section)
+        printf("\n[%s%s%s]\n", section, name ? " " : "", name ? name : "");
+    for (const struct key *key = table; key->name; key++)
+        if (!(key->flags & KEY_UNUSED))
+            print_sample(&part, key);
+    settings_done(&none);
+}
+
+/* units/cluster.conf and units/broker.conf are this, and a test holds them against it. */
+static int sample(const char *what)
+{
+    if (strcmp(what, "cluster") == 0) {
+        puts("# Pintle's cluster file, a sample: `pintle config sample`. Installed as /etc/pintle/cluster.conf it is what\n"
+             "# pintle.service starts: one name server and one broker, for this host alone. An unknown key is an error.");
+        print_table("cluster", NULL, keys_cluster);
+        print_table("namesrv", "namesrv-a", keys_namesrv);
+        print_table("broker", "broker-a", keys_broker);
+        return EXIT_CODE_OK;
+    }
+    if (strcmp(what, "broker") == 0) {
+        puts("# A broker's file, a sample: `pintle config sample broker`. Keys and dialect are Apache RocketMQ's: an unchanged\n"
+             "# broker.conf will do. Its place is the key `conf` in the [broker NAME] section of the cluster file.");
+        print_table(NULL, NULL, broker_keys);
+        return EXIT_CODE_OK;
+    }
+    fputs(usage, stderr);
+    return EXIT_CODE_USAGE;
 }
 
 static struct conf *resolve(const struct cluster *cluster, const struct cluster_broker *broker)
@@ -246,6 +283,8 @@ static int check(const char *file)
         if (settings_init(&settings, broker_keys) < 0)
             return EXIT_CODE_IO;
         r = cluster_read_broker_file(&settings, file, &failure);
+        if (r == 0)
+            r = cluster_judge_broker(file, &settings, NULL);
         settings_done(&settings);
     }
     if (r < 0)
@@ -266,6 +305,8 @@ int config_command(int argc, char **argv)
         return show(argc - 1, argv + 1, true);
     if (argc == 3 && strcmp(argv[1], "check") == 0)
         return check(argv[2]);
+    if ((argc == 2 || argc == 3) && strcmp(argv[1], "sample") == 0)
+        return sample(argc == 3 ? argv[2] : "cluster");
     fputs(usage, stderr);
     return EXIT_CODE_USAGE;
 }

@@ -13,8 +13,10 @@
 const struct key broker_keys[] = {
     KEY_ROW_TEXT("brokerName", KEY_FILE_ONLY, NULL, "Name of the broker in routes; default: the name of its section."),
     KEY_ROW_TEXT("brokerClusterName", KEY_FILE_ONLY, NULL, "Name of the cluster; default: the cluster file's."),
-    KEY_ROW_NUMBER("brokerId", KEY_FILE_ONLY, 0, INT_MAX, "0", NULL, "0 is a master."),
-    KEY_ROW_CHOICE("brokerRole", KEY_FILE_ONLY, "ASYNC_MASTER", "ASYNC_MASTER", "Role; replication comes later."),
+    KEY_ROW_NUMBER("brokerId", KEY_FILE_ONLY, -1, INT_MAX, "0", NULL,
+                   "0 is a master; -1 leaves it to a controller, which is not there yet."),
+    KEY_ROW_CHOICE("brokerRole", KEY_FILE_ONLY, "ASYNC_MASTER|SYNC_MASTER|SLAVE", "ASYNC_MASTER",
+                   "Role; there is no replication yet: no slave, and nobody waits for one."),
     KEY_ROW_TEXT("brokerIP1", KEY_FILE_ONLY, NULL,
                  "Address announced to clients; default: the listen address, or what a client connected to."),
     KEY_ROW_TEXT("brokerIP2", KEY_FILE_ONLY, NULL, "Address announced to slaves; default: brokerIP1."),

@@ -198,6 +198,19 @@ def check_folders(root, files):
             violation(name, 1, "does not belong at the top level")
 
 
+def check_samples(root):
+    """Samples are what the program prints; looked at when it is built from these tables."""
+    tables = [os.path.join(root, path) for path in ("ipc/base/broker_keys.c", "supervisor/cluster_keys.c")]
+    program = os.path.join(root, "build", "release", "bin", "pintle")
+    if not os.path.exists(program) or any(os.path.getmtime(t) > os.path.getmtime(program + "-supervisor") for t in tables):
+        return
+    for what in ("cluster", "broker"):
+        printed = subprocess.run([program, "config", "sample", what], capture_output=True, text=True).stdout
+        with open(os.path.join(root, "units", what + ".conf"), encoding="utf-8") as file:
+            if file.read() != printed:
+                violation(f"units/{what}.conf", 1, f"is not what the key table says: pintle config sample {what} > units/{what}.conf")
+
+
 def check_request_codes(root):
     """A code that is served is not called missing, and one that is not says why (a client reads it)."""
     table, served = "ipc/wire/request_code.def", {"BROKER": "broker/front/route.c", "NAMESRV": "namesrv/query.c"}
@@ -236,6 +249,7 @@ def main():
             check_python(path, source)
     check_links(root)
     check_request_codes(root)
+    check_samples(root)
     check_folders(root, files)
     print("looked at " + ", ".join(f"{count} {what}" for what, count in counts.items()))
     for path, line, text in violations:
