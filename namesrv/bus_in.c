@@ -1,6 +1,6 @@
 /* Registrations, heartbeats and farewells of this host's stores. A store that connects (the bus says so by an empty
  * message) and one whose heartbeat shows that something is missing here is asked for its whole table; so a name server
- * that starts is whole as soon as its stores have connected. Runs in the name server. A message that does not decode is
+ * that starts is whole as soon as its stores have connected. A whole table that was taken is confirmed. Runs in the name server. A message that does not decode is
  * logged and passed over. */
 #include "bus_in.h"
 
@@ -14,19 +14,20 @@
 #include "bus/bus_msg.h"
 #include "fault/fault.h"
 
-static void ask_whole(struct namesrv *namesrv, struct bytes peer)
+static void tell(struct namesrv *namesrv, struct bytes peer, enum bus_msg_kind kind)
 {
     struct bytes message;
-    int r = bus_msg_encode_plain(BUS_REGISTER_AGAIN, &message);
+    int r = bus_msg_encode_plain(kind, &message);
     if (r == 0) {
         r = bus_send(namesrv->store_bus, peer, message);
         free((void *)message.data);
     }
     if (r < 0 && r != -EAGAIN) /* gone again: it is asked when it comes back */
-        log_warning("cannot ask %.*s to register again: %s", (int)peer.size, (const char *)peer.data, strerror(-r));
+        log_warning("cannot answer %.*s: %s", (int)peer.size, (const char *)peer.data, strerror(-r));
 }
 
-static int take_registration(struct namesrv *namesrv, struct bytes message, enum route_answer *ret_answer)
+static int take_registration(struct namesrv *namesrv, struct bytes peer, struct bytes message,
+                             enum route_answer *ret_answer)
 {
     struct bus_registration registration;
     int r = bus_msg_decode_registration(message, &registration);
@@ -44,6 +45,8 @@ static int take_registration(struct namesrv *namesrv, struct bytes message, enum
     else if (is_new && *ret_answer == ROUTE_OK)
         log_info("broker %.*s registered with %u topics", (int)registration.broker_name.size,
                  (const char *)registration.broker_name.data, registration.topic_count);
+    if (registration.whole && *ret_answer == ROUTE_OK)
+        tell(namesrv, peer, BUS_REGISTERED);
     bus_registration_free(&registration);
     return 0;
 }
@@ -72,7 +75,7 @@ void bus_in_message(void *context, struct bytes peer, struct bytes message)
     if (r == 0 && kind == BUS_NAMESRV_HELLO)
         answer = ROUTE_ASK_WHOLE;
     else if (r == 0 && kind == BUS_REGISTER)
-        r = take_registration(namesrv, message, &answer);
+        r = take_registration(namesrv, peer, message, &answer);
     else if (r == 0 && (kind == BUS_HEARTBEAT || kind == BUS_UNREGISTER))
         r = take_heartbeat(namesrv, message, kind, &answer);
     else if (r == 0)
@@ -80,5 +83,5 @@ void bus_in_message(void *context, struct bytes peer, struct bytes message)
     if (r < 0)
         log_warning("a message of %.*s is refused: %s", (int)peer.size, (const char *)peer.data, strerror(-r));
     else if (answer == ROUTE_ASK_WHOLE)
-        ask_whole(namesrv, peer);
+        tell(namesrv, peer, BUS_REGISTER_AGAIN);
 }

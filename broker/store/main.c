@@ -16,8 +16,11 @@
 #include "grants.h"
 #include "lifecycle.h"
 #include "peers.h"
+#include "registration.h"
 #include "run_time_config.h"
 #include "turn.h"
+
+enum { REGISTERED_MS = 1000 };
 
 static struct store store;
 
@@ -66,6 +69,11 @@ static void tell_fronts(void)
     }
 }
 
+static void serves(struct store *s)
+{
+    worker_ready(&s->worker);
+}
+
 /* 0, or the exit code. */
 static int start(void)
 {
@@ -93,8 +101,12 @@ static int start(void)
     if (r < 0)
         return failed(EXIT_CODE_IO, what, r);
     tell_fronts();
-    worker_ready(worker);
-    return 0;
+    if (store.cause != START_FIRST) { /* the name servers know this broker from its predecessor */
+        worker_ready(worker);
+        return 0;
+    }
+    r = registration_when_known(&store, REGISTERED_MS, serves);
+    return r < 0 ? failed(EXIT_CODE_IO, "registration", r) : 0;
 }
 
 static int stop(void)

@@ -28,13 +28,15 @@ struct name_server {
     struct registration *registration;
     struct bus *bus;
     char *name;
+    bool knows; /* has confirmed a whole table of ours, at some time */
 };
 
 struct registration {
     struct store *store;
     struct name_server *servers;
     unsigned server_count;
-    sd_event_source *heartbeat_timer, *whole_timer;
+    sd_event_source *heartbeat_timer, *whole_timer, *patience_timer;
+    void (*known)(struct store *store); /* NULL: nobody waits */
     char address[300], ha_address[300];
 };
 
@@ -171,6 +173,45 @@ void registration_topics(struct store *store)
         again(store->registration->whole_timer, WHOLE_SOON_MS);
 }
 
+static void known(struct registration *registration)
+{
+    void (*call)(struct store *store) = registration->known;
+    registration->known = NULL;
+    registration->patience_timer = sd_event_source_disable_unref(registration->patience_timer);
+    if (call)
+        call(registration->store);
+}
+
+static int on_patience(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    log_warning("not every name server has confirmed this broker; it serves all the same");
+    known(userdata);
+    return 0;
+}
+
+static void on_registered(struct name_server *server)
+{
+    struct registration *registration = server->registration;
+    server->knows = true;
+    for (unsigned i = 0; i < registration->server_count; i++)
+        if (!registration->servers[i].knows)
+            return;
+    known(registration);
+}
+
+int registration_when_known(struct store *store, unsigned patience_ms, void (*call)(struct store *store))
+{
+    struct registration *registration = store->registration;
+    registration->known = call;
+    if (registration->server_count == 0) {
+        known(registration);
+        return 0;
+    }
+    int r = sd_event_add_time_relative(store->event, &registration->patience_timer, CLOCK_MONOTONIC,
+                                       (uint64_t)patience_ms * 1000, 1000, on_patience, registration);
+    return r < 0 ? r : 0;
+}
+
 static void on_message(void *context, struct bytes peer, struct bytes message)
 {
     struct name_server *server = context;
@@ -178,11 +219,12 @@ static void on_message(void *context, struct bytes peer, struct bytes message)
     if (message.size == 0) /* the bus: it has connected; the name server asks for what it needs */
         return;
     int r = bus_msg_kind(message, &kind);
-    if (r < 0 || kind != BUS_REGISTER_AGAIN) {
+    if (r == 0 && kind == BUS_REGISTER_AGAIN)
+        send_whole(server->registration, server);
+    else if (r == 0 && kind == BUS_REGISTERED)
+        on_registered(server);
+    else
         log_warning("name server %s: a message that is not for a store", server->name);
-        return;
-    }
-    send_whole(server->registration, server);
 }
 
 static int on_heartbeat(sd_event_source *source, uint64_t usec, void *userdata)
@@ -205,6 +247,7 @@ static void registration_free(struct registration *registration)
         return;
     sd_event_source_disable_unref(registration->heartbeat_timer);
     sd_event_source_disable_unref(registration->whole_timer);
+    sd_event_source_disable_unref(registration->patience_timer);
     for (unsigned i = 0; i < registration->server_count; i++) {
         bus_free(registration->servers[i].bus);
         free(registration->servers[i].name);

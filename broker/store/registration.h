@@ -7,6 +7,9 @@
 #include "topics.h"
 
 int registration_start(struct store *store);
+/* Calls back once, when every name server has confirmed a whole table or after patience_ms: a client that comes as soon
+ * as the cluster says that it serves finds its routes. */
+int registration_when_known(struct store *store, unsigned patience_ms, void (*call)(struct store *store));
 /* Says goodbye and frees. */
 void registration_stop(struct store *store);
 /* The whole table to every name server: a topic is gone, or something that all of them carry has changed. */

@@ -235,7 +235,7 @@ static int reader_begin(struct reader *r, struct bytes message, enum bus_msg_kin
         return -EBADMSG;
     const msgpack_object *head = root->via.array.ptr;
     if (head[0].type != MSGPACK_OBJECT_POSITIVE_INTEGER || head[0].via.u64 < BUS_HELLO ||
-        head[0].via.u64 > BUS_PEER_BROKEN || head[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
+        head[0].via.u64 > BUS_REGISTERED || head[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
         head[1].via.u64 < BUS_MSG_VERSION)
         return -EBADMSG;
     *ret_kind = (enum bus_msg_kind)head[0].via.u64;

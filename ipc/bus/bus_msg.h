@@ -22,6 +22,7 @@ enum bus_msg_kind {
     BUS_REGISTER_AGAIN, /* name server → store: I do not know you or not this version; send the whole table */
     BUS_NAMESRV_HELLO,  /* store → name server, on connect, so that a ROUTER learns its identity */
     BUS_PEER_BROKEN,   /* store → supervisor: this native client wrote nonsense and was given up; hang up on it */
+    BUS_REGISTERED,    /* name server → store: your whole table is in the routes */
 };
 
 struct bus_hello {
@@ -63,7 +64,7 @@ struct bus_heartbeat {
 };
 
 /* Encoders return malloc'ed bytes in `ret_message` (free its data). */
-int bus_msg_encode_plain(enum bus_msg_kind kind, struct bytes *ret_message); /* READY STOP REGISTER_AGAIN … */
+int bus_msg_encode_plain(enum bus_msg_kind kind, struct bytes *ret_message); /* READY STOP REGISTER_AGAIN REGISTERED … */
 int bus_msg_encode_hello(const struct bus_hello *hello, struct bytes *ret_message);
 int bus_msg_encode_status(const char *text, struct bytes *ret_message);
 int bus_msg_encode_reload(const char *text, struct bytes *ret_message);

@@ -62,6 +62,17 @@ def test_down_leaves_nothing():
         cluster.up()
 
 
+def test_routes_are_there_when_it_serves():
+    """A client that comes as soon as `up` has returned finds every broker with every name server."""
+    with Cluster("2m") as cluster:
+        for _ in range(5):
+            for address in cluster.namesrv.split(";"):
+                with remoting.Connection(address) as connection:
+                    assert sorted(connection.route("TBW102")) == ["broker-a", "broker-b"]
+            cluster.down()
+            cluster.up()
+
+
 def test_second_up_is_refused(figures):
     with Cluster("1m") as cluster:
         before = sorted(processes_of(cluster.dir))
