@@ -103,10 +103,14 @@ static int take_numbers(struct front_config *config, struct conf *conf)
         conf_get_i64(conf, "", "maxMessageSize", 4194304, &config->max_message_size) < 0 ||
         conf_get_i64(conf, "", "mappedFileSizeCommitLog", 1073741824, &config->commit_log_file_size) < 0 ||
         conf_get_i64(conf, "", "mappedFileSizeConsumeQueue", 6000000, &config->consume_queue_file_size) < 0 ||
+        conf_get_i64(conf, "", "maxHashSlotNum", 5000000, &config->index_slots) < 0 ||
+        conf_get_i64(conf, "", "maxIndexNum", 20000000, &config->index_entries) < 0 ||
+        conf_get_bool(conf, "", "messageIndexEnable", true, &config->index) < 0 ||
         conf_get_bool(conf, "", "autoCreateSubscriptionGroup", true, &config->auto_create_group) < 0)
         return -EINVAL;
     take_run_time(config, conf);
-    if (port < 0 || port > UINT16_MAX || ha_port < 0 || ha_port > UINT16_MAX || config->commit_log_file_size < 4096 || config->consume_queue_file_size < 20)
+    if (port < 0 || port > UINT16_MAX || ha_port < 0 || ha_port > UINT16_MAX || config->commit_log_file_size < 4096 || config->consume_queue_file_size < 20 ||
+        config->index_slots < 1 || config->index_slots > 1 << 28 || config->index_entries < 2 || config->index_entries > 100000000)
         return -ERANGE;
     config->consume_queue_file_size = (config->consume_queue_file_size + 19) / 20 * 20; /* as Apache rounds it */
     config->listen_port = (int)port;

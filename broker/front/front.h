@@ -24,6 +24,8 @@ struct front_config {
     char *store_root;
     char *commit_log_dir;
     int64_t commit_log_file_size, consume_queue_file_size; /* bytes */
+    bool index;
+    int64_t index_slots, index_entries; /* of one index file */
     int64_t max_message_size;
     int listen_port;
     int broker_permission;

@@ -21,6 +21,7 @@
 #include "member.h"
 #include "offset.h"
 #include "pull.h"
+#include "query.h"
 #include "relay.h"
 #include "reply.h"
 #include "runtime_info.h"
@@ -48,7 +49,7 @@ static const struct route {
 } routes[] = {
     {REQUEST_SEND_MESSAGE, PORT_ANY, send_message},
     {REQUEST_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
-    {REQUEST_QUERY_MESSAGE, PORT_ANY | HEAVY, view_by_key},
+    {REQUEST_QUERY_MESSAGE, PORT_ANY | HEAVY, query_message},
     {REQUEST_QUERY_CONSUMER_OFFSET, PORT_ANY, offset_query},
     {REQUEST_UPDATE_CONSUMER_OFFSET, PORT_ANY, offset_update},
     {REQUEST_UPDATE_AND_CREATE_TOPIC, PORT_ANY | ADMIN, topic_update_and_create},

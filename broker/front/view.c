@@ -42,10 +42,8 @@ static size_t head_size(const uint8_t *head, int64_t pos)
     return good ? size : 0;
 }
 
-bool view_is_record(const uint8_t *data, size_t size, int64_t pos)
+bool view_record_parts(const uint8_t *data, size_t size, struct bytes *ret_topic, struct bytes *ret_properties)
 {
-    if (size < RECORD_LEAST || head_size(data, pos) != size)
-        return false;
     uint32_t flags = be32_load(data + 36), wanted_crc = be32_load(data + 8);
     struct cursor c = cursor_over(data, size);
     cursor_take(&c, RECORD_HEAD);
@@ -57,12 +55,25 @@ bool view_is_record(const uint8_t *data, size_t size, int64_t pos)
     size_t body_size = at ? be32_load(at) : 0;
     const uint8_t *body = cursor_take(&c, body_size);
     at = cursor_take(&c, be32_load(data + 4) == MAGIC_V2 ? 2 : 1);
-    cursor_take(&c, !at ? 0 : be32_load(data + 4) == MAGIC_V2 ? be16_load(at) : at[0]);
+    ret_topic->size = !at ? 0 : be32_load(data + 4) == MAGIC_V2 ? be16_load(at) : at[0];
+    ret_topic->data = cursor_take(&c, ret_topic->size);
     at = cursor_take(&c, 2);
-    cursor_take(&c, at ? be16_load(at) : 0);
+    ret_properties->size = at ? be16_load(at) : 0;
+    ret_properties->data = cursor_take(&c, ret_properties->size);
     if (c.bad || c.pos != c.end)
         return false;
     return body_size == 0 || (crc32_gzip_refl(0, body, body_size) & 0x7FFFFFFFu) == wanted_crc;
+}
+
+bool view_is_record(const uint8_t *data, size_t size, int64_t pos)
+{
+    struct bytes topic, properties;
+    return size >= RECORD_LEAST && head_size(data, pos) == size && view_record_parts(data, size, &topic, &properties);
+}
+
+int64_t view_record_store_ms(const uint8_t *record)
+{
+    return (int64_t)be64_load(record + RECORD_HEAD + (be32_load(record + 36) & BORN_IPV6 ? HOST_V6 : HOST_V4));
 }
 
 static int open_at(const char *path)
@@ -83,25 +94,33 @@ struct message_job {
     size_t size;
 };
 
+int view_read(const struct front_config *config, int64_t pos, int64_t end_pos, uint8_t **ret_record, size_t *ret_size)
+{
+    char path[4096];
+    uint8_t head[RECORD_HEAD];
+    int64_t at = pos % config->commit_log_file_size;
+    if (read_log_file_path(config, pos, path, sizeof path) < 0)
+        return -ENAMETOOLONG;
+    PN_CLOSE int fd = open_at(path);
+    if (fd < 0 || pread(fd, head, sizeof head, at) != sizeof head)
+        return -ENOENT;
+    size_t size = head_size(head, pos);
+    if (!size || pos + (int64_t)size > end_pos || at + (int64_t)size > config->commit_log_file_size)
+        return -EBADMSG;
+    PN_FREE uint8_t *record = malloc(size);
+    if (!record)
+        return -ENOMEM;
+    if (pread(fd, record, size, at) != (ssize_t)size || !view_is_record(record, size, pos))
+        return -EBADMSG;
+    *ret_record = TAKE_PTR(record);
+    *ret_size = size;
+    return 0;
+}
+
 static void message_run(struct helper_job *job)
 {
     struct message_job *view = (struct message_job *)job;
-    char path[4096];
-    uint8_t head[RECORD_HEAD];
-    int64_t at = view->pos % view->config->commit_log_file_size;
-    if (read_log_file_path(view->config, view->pos, path, sizeof path) < 0)
-        return;
-    PN_CLOSE int fd = open_at(path);
-    if (fd < 0 || pread(fd, head, sizeof head, at) != sizeof head)
-        return;
-    size_t size = head_size(head, view->pos);
-    if (!size || view->pos + (int64_t)size > view->end_pos || at + (int64_t)size > view->config->commit_log_file_size)
-        return;
-    PN_FREE uint8_t *record = malloc(size);
-    if (!record || pread(fd, record, size, at) != (ssize_t)size || !view_is_record(record, size, view->pos))
-        return;
-    view->record = TAKE_PTR(record);
-    view->size = size;
+    view_read(view->config, view->pos, view->end_pos, &view->record, &view->size);
 }
 
 static void refuse_message(struct reply_to to, int64_t pos)
@@ -284,13 +303,5 @@ int view_queue(struct front *front, struct channel *channel, const struct frame 
     view->opaque = frame->opaque;
     channel->outstanding++;
     helper_submit(front->helper, &view->job);
-    return 0;
-}
-
-int view_by_key(struct front *front, struct channel *channel, const struct frame *frame)
-{
-    reply_error(channel, frame, RESPONSE_SYSTEM_ERROR,
-                "this broker keeps no index of keys yet; a message is found by its "
-                "offset message id (VIEW_MESSAGE_BY_ID) or by queue and offset");
     return 0;
 }

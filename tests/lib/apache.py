@@ -224,14 +224,22 @@ class ApacheNamesrv(_Lone):
 class ApacheBroker(_Lone):
     """One broker of Apache's that registers with the name servers it is given."""
 
-    def __init__(self, name: str, namesrv: str, timeout_s: float = 60):
+    def __init__(self, name: str, namesrv: str, timeout_s: float = 60, store: Path = None, conf: dict = None):
+        """`store`: a folder with files in it, which is left there."""
         port = free_port_block() + 2
         self.name = name
-        self._store = tempfile.mkdtemp(prefix="pintle-apache-store-")
+        self._own = None if store else tempfile.mkdtemp(prefix="pintle-apache-store-")
+        self._store = store or self._own
         super().__init__("broker", "org.apache.rocketmq.broker.BrokerStartup", _BROKER_FLAGS, port,
                          {**_broker_conf(name, port, Path(self._store)), "namesrvAddr": namesrv,
-                          "registerNameServerPeriod": 10000}, timeout_s)
+                          "registerNameServerPeriod": 10000, **(conf or {})}, timeout_s)
+
+    def end(self):
+        """As an operator ends it: its files say so."""
+        self._jvm.process.terminate()
+        self._jvm.process.wait(timeout=120)
 
     def stop(self):
         super().stop()
-        shutil.rmtree(self._store, ignore_errors=True)
+        if self._own:
+            shutil.rmtree(self._own, ignore_errors=True)

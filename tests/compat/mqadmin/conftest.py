@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items):
     names = {line.strip() for line in _OPEN.read_text().splitlines() if not line.startswith("#")}
     for item in items:
         if item.path.parent == _OPEN.parent and item.originalname.removeprefix("test_") in names:
-            item.add_marker(pytest.mark.xfail(strict=False, reason="open: take its line out of mqadmin/OPEN"))
+            item.add_marker(pytest.mark.xfail(strict=True, reason="open: take its line out of mqadmin/OPEN"))
 
 
 @pytest.fixture(scope="package")
