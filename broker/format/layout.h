@@ -40,6 +40,14 @@ enum {
     SYS_FLAG_STORE_IPV6 = 0x20,
 };
 
+/* The last bytes of a record that carries a CRC of all bytes before them: a property of fixed size. */
+#define RECORD_WHOLE_CRC_NAME "__CRC32#"
+enum {
+    RECORD_WHOLE_CRC_SIZE = 20,      /* name, 0x01, ten digits, 0x02 */
+    RECORD_WHOLE_CRC_DIGITS_AT = 9,  /* least significant first */
+    RECORD_WHOLE_CRC_DIGITS = 10,
+};
+
 /* One item of a batch's body: i32 size, i32 magic, i32 crc, i32 flag, i32 body size, body, i16 properties size, … */
 enum { BATCH_ITEM_FIXED_SIZE = 22 };
 

@@ -3,6 +3,7 @@
 #include "record.h"
 
 #include <isa-l/crc.h>
+#include <string.h>
 
 static enum record_kind need(struct record *ret_record, int64_t size)
 {
@@ -37,6 +38,77 @@ static bool parts_parse(const uint8_t *data, uint32_t magic, struct record *r)
     return !c.bad && c.pos == c.end && r->topic.size > 0;
 }
 
+/* Digits, least significant first: 1234567 is 7654321000. */
+static void digits_put(uint8_t *to, uint32_t value)
+{
+    for (unsigned i = 0; i < RECORD_WHOLE_CRC_DIGITS; i++, value /= 10)
+        to[i] = (uint8_t)('0' + value % 10);
+}
+
+static void whole_crc_text(const uint8_t *data, size_t size, uint8_t *to)
+{
+    memcpy(to, RECORD_WHOLE_CRC_NAME "\1", RECORD_WHOLE_CRC_DIGITS_AT);
+    digits_put(to + RECORD_WHOLE_CRC_DIGITS_AT,
+               crc32_gzip_refl(0, data, size - RECORD_WHOLE_CRC_SIZE) & 0x7FFFFFFFu);
+    to[RECORD_WHOLE_CRC_SIZE - 1] = 2;
+}
+
+void record_whole_crc_put(uint8_t *data, size_t size)
+{
+    whole_crc_text(data, size, data + size - RECORD_WHOLE_CRC_SIZE);
+}
+
+/* Damage may hit the property's own name. So it counts as there also where some of its bytes are wrong, or zeros. */
+enum record_whole_crc record_whole_crc(const uint8_t *data, size_t size)
+{
+    enum { MISSES_MAX = 3 };
+    if (size < RECORD_FIXED_SIZE + RECORD_WHOLE_CRC_SIZE)
+        return RECORD_WHOLE_CRC_NONE;
+    const uint8_t *at = data + size - RECORD_WHOLE_CRC_SIZE;
+    static const uint8_t shape[RECORD_WHOLE_CRC_SIZE + 1] = RECORD_WHOLE_CRC_NAME "\1##########\2";
+    unsigned misses = 0, zeros = 0;
+    for (unsigned i = 0; i < RECORD_WHOLE_CRC_SIZE && misses <= MISSES_MAX; i++) {
+        bool digit = i >= RECORD_WHOLE_CRC_DIGITS_AT && i < RECORD_WHOLE_CRC_SIZE - 1;
+        if (at[i] == 0)
+            zeros++;
+        else if (digit ? at[i] < '0' || at[i] > '9' : at[i] != shape[i])
+            misses++;
+    }
+    if (misses > MISSES_MAX || zeros == RECORD_WHOLE_CRC_SIZE)
+        return RECORD_WHOLE_CRC_NONE;
+    uint8_t wanted[RECORD_WHOLE_CRC_SIZE];
+    whole_crc_text(data, size, wanted);
+    return memcmp(at, wanted, sizeof wanted) == 0 ? RECORD_WHOLE_CRC_GOOD : RECORD_WHOLE_CRC_BAD;
+}
+
+/* A lost page reads as zeros. No CRC need cover the properties, and none of them holds a zero at its end, or so many. */
+static bool has_lost_page(struct bytes properties, const uint8_t *data, int64_t pos)
+{
+    enum { PAGE = 4096 };
+    static const uint8_t zeros[PAGE];
+    if (properties.size == 0)
+        return false;
+    if (properties.data[properties.size - 1] == 0)
+        return true;
+    int64_t first = pos + (properties.data - data), end = first + (int64_t)properties.size;
+    for (int64_t page = (first + PAGE - 1) / PAGE * PAGE; page + PAGE <= end; page += PAGE)
+        if (memcmp(data + (page - pos), zeros, PAGE) == 0)
+            return true;
+    return false;
+}
+
+static bool crcs_hold(const uint8_t *data, const struct record *record)
+{
+    if (has_lost_page(record->properties, data, record->pos))
+        return false;
+    enum record_whole_crc whole = record_whole_crc(data, record->size);
+    if (whole == RECORD_WHOLE_CRC_BAD)
+        return false;
+    /* Readers look at the body's CRC, also where the whole is known to be as it was written. */
+    return record->body.size == 0 ||
+           (crc32_gzip_refl(0, record->body.data, record->body.size) & 0x7FFFFFFFu) == record->body_crc;
+}
+
 enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int64_t file_left, bool check_crc,
                               struct record *ret_record)
 {
@@ -67,11 +139,7 @@ enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int
         return need(ret_record, total);
     if (!parts_parse(data, magic, ret_record))
         return RECORD_BAD;
-    if (check_crc && ret_record->body.size > 0 &&
-        (crc32_gzip_refl(0, ret_record->body.data, ret_record->body.size) & 0x7FFFFFFFu) != ret_record->body_crc)
-        return RECORD_BAD;
-    /* The CRC covers the body alone. A page that never reached the disk reads as zeros, and no property holds one. */
-    if (check_crc && ret_record->properties.size > 0 && data[total - 1] == 0)
+    if (check_crc && !crcs_hold(data, ret_record))
         return RECORD_BAD;
     return RECORD_MESSAGE;
 }

@@ -19,6 +19,16 @@ enum record_kind {
     RECORD_BAD,
 };
 
+/* The property at a record's end with a CRC of everything before it (Apache's enabledAppendPropCRC). `data` is the whole
+ * record; put writes its last RECORD_WHOLE_CRC_SIZE bytes. */
+enum record_whole_crc {
+    RECORD_WHOLE_CRC_NONE = 1, /* the record has none */
+    RECORD_WHOLE_CRC_GOOD,
+    RECORD_WHOLE_CRC_BAD, /* it differs, or these bytes are that property but for some damage */
+};
+void record_whole_crc_put(uint8_t *data, size_t size);
+enum record_whole_crc record_whole_crc(const uint8_t *data, size_t size);
+
 /* Looks at the bytes from `data`, which are the log's from `pos` on; `file_left`: bytes to the end of its file. */
 enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int64_t file_left, bool check_crc,
                               struct record *ret_record);

@@ -66,6 +66,7 @@ struct front {
 
     struct helper *helper;
     struct read_log *read_log;
+    struct damage *damage;
     struct catalogue *catalogue;
     struct pending *pending;
     struct store_link *link;

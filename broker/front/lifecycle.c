@@ -10,6 +10,7 @@
 #include "broker_stats.h"
 #include "catalogue.h"
 #include "connections.h"
+#include "damage.h"
 #include "foreign.h"
 #include "helper.h"
 #include "limits.h"
@@ -51,7 +52,8 @@ int lifecycle_build(struct front *front)
     front->held = held_requests_new();
     pull_init(front);
     front->relay_far = relay_far_new();
-    int r = front->pending && front->catalogue && front->held && front->relay_far ? 0 : -ENOMEM;
+    front->damage = damage_new();
+    int r = front->pending && front->catalogue && front->held && front->relay_far && front->damage ? 0 : -ENOMEM;
     if (r == 0)
         r = members_new(&front->members);
     if (r == 0)
@@ -138,6 +140,7 @@ void lifecycle_free(struct front *front)
     pull_done(front);
     long_poll_free(front->long_poll);
     read_log_free(front->read_log);
+    damage_free(front->damage);
     store_link_free(front->link);
     members_free(front->members);
     held_requests_free(front->held);

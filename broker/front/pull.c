@@ -10,6 +10,7 @@
 #include "base/panic.h"
 #include "broker_stats.h"
 #include "catalogue.h"
+#include "damage.h"
 #include "helper.h"
 #include "long_poll.h"
 #include "msg/names.h"
@@ -195,8 +196,24 @@ static bool check_range(const struct pull *pull, struct pull_found *found)
 
 enum taken { TAKEN, SKIPPED, FULL, COLD };
 
-static enum taken take_entry(struct front *front, const struct pull *pull, const struct queue_entry *entry,
-                             struct pull_found *found)
+static void add_range(struct pull_found *found, struct log_file *file, const uint8_t *data, size_t size)
+{
+    unsigned last = found->range_count;
+    if (last && found->ranges[last - 1].file == file &&
+        found->ranges[last - 1].data + found->ranges[last - 1].size == data) {
+        found->ranges[last - 1].size += size;
+    } else {
+        found->ranges[last].file = file;
+        found->ranges[last].data = data;
+        found->ranges[last].size = size;
+        found->range_count++;
+    }
+    found->count++;
+    found->size += size;
+}
+
+static enum taken take_entry(struct front *front, const struct pull *pull, const struct queue_ref *queue, int64_t offset,
+                             const struct queue_entry *entry, struct pull_found *found)
 {
     struct queue_table *table = front->queue_table;
     /* An entry below max_offset whose bytes are not below the watermark is a broken queue: not past it. */
@@ -212,23 +229,19 @@ static enum taken take_entry(struct front *front, const struct pull *pull, const
     int r = read_log_record(front->read_log, entry, pull->waited && !found->count, &file, &data, &found->cold);
     if (r == -EAGAIN)
         return COLD;
-    if (r < 0) {
-        board_add(front->board, COUNTER_DISK_ERRORS, 1);
-        return SKIPPED;
+    if (r == 0 || r == -EBADMSG) {
+        enum read_check check = r < 0 ? READ_ASTRAY : read_log_check(front->read_log, queue, offset, entry, data);
+        if (check == READ_GOOD) {
+            add_range(found, file, data, (size_t)entry->size);
+            return TAKEN;
+        }
+        if (check != READ_ERROR) {
+            damage_found(front, queue, offset, entry, check);
+            return SKIPPED;
+        }
     }
-    unsigned last = found->range_count;
-    if (last && found->ranges[last - 1].file == file &&
-        found->ranges[last - 1].data + found->ranges[last - 1].size == data) {
-        found->ranges[last - 1].size += (size_t)entry->size;
-    } else {
-        found->ranges[last].file = file;
-        found->ranges[last].data = data;
-        found->ranges[last].size = (size_t)entry->size;
-        found->range_count++;
-    }
-    found->count++;
-    found->size += (size_t)entry->size;
-    return TAKEN;
+    board_add(front->board, COUNTER_DISK_ERRORS, 1);
+    return SKIPPED;
 }
 
 static unsigned least(int64_t a, int64_t b)
@@ -301,7 +314,7 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
         for (int i = 0; i < n && found->count < count_max; i++) {
             taken = SKIPPED;
             if (tag_filter_matches(filter, entries[i].tags_code))
-                taken = take_entry(front, pull, &entries[i], found);
+                taken = take_entry(front, pull, queue, at, &entries[i], found);
             if (taken == FULL || taken == COLD)
                 break;
             at++;

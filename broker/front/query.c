@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/panic.h"
+#include "damage.h"
 #include "helper.h"
 #include "index_read.h"
 #include "view.h"
@@ -35,6 +36,7 @@ struct query_job {
     struct index_query query;
     int64_t wanted_pos, end_pos; /* end_pos: of what may be read */
     struct index_hits hits;
+    int64_t damaged_pos; /* a hit that is damaged; −1: none */
     uint8_t *body;
     size_t size;
 };
@@ -112,7 +114,10 @@ static void query_run(struct helper_job *helper_job)
         for (unsigned n = 0; n < hits.count; n++) {
             size_t size;
             PN_FREE uint8_t *record = NULL;
-            if (hits.pos[n] < 0 || view_read(job->config, hits.pos[n], job->end_pos, &record, &size) < 0)
+            int r = hits.pos[n] < 0 ? -EBADMSG : view_read(job->config, hits.pos[n], job->end_pos, &record, &size);
+            if (r == -EUCLEAN)
+                job->damaged_pos = hits.pos[n];
+            if (r < 0)
                 continue;
             if (n == 0)
                 job->query.end_ms = view_record_store_ms(record);
@@ -127,6 +132,8 @@ static void query_done(struct helper_job *helper_job, struct front *front)
     static const char not_found[] = "can not find message, maybe time range not correct";
     struct query_job *job = (struct query_job *)helper_job;
     struct channel *channel = connections_find(front, job->channel);
+    if (job->damaged_pos >= 0)
+        damage_record(front, job->damaged_pos);
     if (channel) {
         struct reply reply;
         bool some = job->size > 0;
@@ -176,6 +183,7 @@ int query_message(struct front *front, struct channel *channel, const struct fra
     job->job = (struct helper_job){.run = query_run, .done = query_done};
     job->config = &front->config;
     job->table = front->queue_table;
+    job->damaged_pos = -1;
     job->channel = channel->ref;
     job->opaque = frame->opaque;
     job->topic = copy(*topic);

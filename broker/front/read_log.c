@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/panic.h"
+#include "broker/format/record.h"
 #include "msg/msg.h"
 
 enum {
@@ -36,8 +37,6 @@ enum {
     CACHE_LINE = 64,
     PREFETCH_MAX = 2048, /* of one record; behind that the processor has understood */
 };
-#define MAGIC_V1 0xDAA320A7u
-#define MAGIC_V2 0xDAA320ABu
 
 struct log_file {
     UT_hash_handle hh;
@@ -455,11 +454,56 @@ int read_log_record(struct read_log *log, const struct queue_entry *entry, bool 
     if (!read_log_copy(head, file->data + at, sizeof head))
         return -EIO;
     uint32_t magic = be32_load(head + 4);
-    if (be32_load(head) != (uint32_t)entry->size || (magic != MAGIC_V1 && magic != MAGIC_V2))
+    if (be32_load(head) != (uint32_t)entry->size || (magic != RECORD_MAGIC_V1 && magic != RECORD_MAGIC_V2))
         return -EBADMSG;
     *ret_file = file;
     *ret_data = file->data + at;
     return 0;
+}
+
+struct look {
+    const struct queue_ref *queue;
+    const struct queue_entry *entry;
+    int64_t offset, file_left;
+    const uint8_t *data;
+};
+
+/* Light queues of Apache (names with %LMQ%) point at records of other topics. */
+static bool is_of_queue(const struct record *record, const struct look *look)
+{
+    return (record->queue_id == look->queue->queue_id && record->queue_offset == look->offset &&
+            bytes_equal_text(record->topic, look->queue->topic)) ||
+           strncmp(look->queue->topic, "%LMQ%", 5) == 0;
+}
+
+static enum read_check look_at(const struct look *look)
+{
+    struct record record;
+    const size_t size = (size_t)look->entry->size;
+    bool good = record_parse(look->data, size, look->entry->pos, look->file_left, true, &record) == RECORD_MESSAGE;
+    if (!good && record_parse(look->data, size, look->entry->pos, look->file_left, false, &record) != RECORD_MESSAGE)
+        return READ_ASTRAY;
+    if (record.size != size || !is_of_queue(&record, look))
+        return READ_ASTRAY;
+    return good ? READ_GOOD : READ_DAMAGED;
+}
+
+enum read_check read_log_check(const struct read_log *log, const struct queue_ref *queue, int64_t offset,
+                               const struct queue_entry *entry, const uint8_t *data)
+{
+    int64_t file_size = log->front->config.commit_log_file_size;
+    const struct look look = {queue, entry, offset, file_size - entry->pos % file_size, data};
+    sigjmp_buf escape;
+    if (sigsetjmp(escape, 0) != 0) {
+        bus_escape = NULL;
+        return READ_ERROR;
+    }
+    bus_escape = &escape;
+    atomic_signal_fence(memory_order_seq_cst);
+    enum read_check check = look_at(&look);
+    atomic_signal_fence(memory_order_seq_cst);
+    bus_escape = NULL;
+    return check;
 }
 
 static void set_low_pos(struct read_log *log)

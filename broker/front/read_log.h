@@ -8,6 +8,7 @@
  * and left: vmsplice into the socket (four times the CPU), several turns in one pass of sd-event (no difference). */
 #pragma once
 
+#include "broker/format/layout.h"
 #include "front.h"
 
 #include <uthash.h>
@@ -19,7 +20,6 @@ struct queue_entry {
     int32_t size;
     int64_t tags_code;
 };
-enum { QUEUE_ENTRY_SIZE = 20 };
 
 /* Which queue: the slot says it shortly, topic and queue id name its folder. */
 struct queue_ref {
@@ -50,6 +50,16 @@ void read_log_forget_entries(struct read_log *log);
  * -EAGAIN and a range if it is cold; -EBADMSG if it is no record; -ENOENT; -EIO. */
 int read_log_record(struct read_log *log, const struct queue_entry *entry, bool may_be_cold, struct log_file **ret_file,
                     const uint8_t **ret_data, struct cold_range *ret_cold);
+enum read_check {
+    READ_GOOD = 1,
+    READ_DAMAGED,  /* it is this queue's record of that offset, but not as it was written */
+    READ_ASTRAY,   /* no record there, or another one: entry or record is damaged */
+    READ_ERROR,    /* a page could not be read */
+};
+/* Judges the bytes that read_log_record gave: is it the whole record that `queue` has at `offset`, and do its CRCs hold?
+ * They will be sent next, so the processor wants them in its cache anyway. */
+enum read_check read_log_check(const struct read_log *log, const struct queue_ref *queue, int64_t offset,
+                               const struct queue_entry *entry, const uint8_t *data);
 /* The record will be sent soon: its bytes may come from memory into the processor's cache meanwhile. Many at once come
  * at little more than the price of one. */
 void read_log_prefetch(const struct read_log *log, const struct queue_entry *entry);

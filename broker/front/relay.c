@@ -13,6 +13,7 @@
 #include "base/panic.h"
 #include "msg/msg.h"
 #include "read_log.h"
+#include "view.h"
 #include "wire/codes.h"
 
 enum {
@@ -421,7 +422,7 @@ static void add_field(struct direct_job *direct, struct bytes key, struct bytes 
 static void direct_run(struct helper_job *job)
 {
     struct direct_job *direct = (struct direct_job *)job;
-    enum { MAGIC_V1 = 0xDAA320A7, MAGIC_V2 = 0xDAA320AB, POS_AT = 28, HEAD_SIZE = 36 };
+    enum { HEAD_SIZE = 8, SIZE_MOST = MSG_BODY_MAX + RECORD_OVER_BODY_MAX };
     char path[4096];
     uint8_t head[HEAD_SIZE];
     if (direct->pos < 0 || direct->pos >= direct->readable_pos ||
@@ -431,12 +432,11 @@ static void direct_run(struct helper_job *job)
     int64_t at = direct->pos % direct->config->commit_log_file_size;
     if (fd < 0 || pread(fd, head, sizeof head, at) != sizeof head)
         return;
-    uint32_t size = be32_load(head), magic = be32_load(head + 4);
-    if ((magic != MAGIC_V1 && magic != MAGIC_V2) || (int64_t)be64_load(head + POS_AT) != direct->pos ||
-        size < HEAD_SIZE || (int64_t)size > direct->readable_pos - direct->pos)
+    uint32_t size = be32_load(head);
+    if (size < RECORD_FIXED_SIZE || size > SIZE_MOST || (int64_t)size > direct->readable_pos - direct->pos)
         return;
     uint8_t *record = malloc(size);
-    if (!record || pread(fd, record, size, at) != (ssize_t)size) {
+    if (!record || pread(fd, record, size, at) != (ssize_t)size || !view_is_record(record, size, direct->pos)) {
         free(record);
         return;
     }

@@ -26,13 +26,16 @@ static int read_at(const char *path, void *to, size_t size, int64_t offset)
 
 int64_t search_record_time(const struct front_config *config, int64_t pos)
 {
-    enum { BORN_IPV6 = 0x10, SYS_FLAG_AT = 36, STORE_TIME_AT = 56, IPV6_MORE = 12 };
+    enum { STORE_TIME_AT = RECORD_BORN_HOST_AT + RECORD_HOST_V4_SIZE, IPV6_MORE = 12 };
     char path[4096];
     uint8_t record[STORE_TIME_AT + IPV6_MORE + 8];
     if (pos < 0 || read_log_file_path(config, pos, path, sizeof path) < 0 ||
         read_at(path, record, sizeof record, pos % config->commit_log_file_size) < 0)
         return -1;
-    size_t at = STORE_TIME_AT + (be32_load(record + SYS_FLAG_AT) & BORN_IPV6 ? IPV6_MORE : 0);
+    uint32_t magic = be32_load(record + RECORD_MAGIC_AT);
+    if ((magic != RECORD_MAGIC_V1 && magic != RECORD_MAGIC_V2) || (int64_t)be64_load(record + RECORD_POS_AT) != pos)
+        return -1;
+    size_t at = STORE_TIME_AT + (be32_load(record + RECORD_SYS_FLAG_AT) & SYS_FLAG_BORN_IPV6 ? IPV6_MORE : 0);
     return (int64_t)be64_load(record + at);
 }
 

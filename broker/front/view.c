@@ -6,14 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <isa-l/crc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/panic.h"
+#include "broker/format/record.h"
 #include "catalogue.h"
+#include "damage.h"
 #include "helper.h"
 #include "json/json_body.h"
 #include "msg/msg.h"
@@ -24,56 +25,44 @@ enum {
     RECORD_HEAD = 48, /* up to the born host */
     RECORD_LEAST = 91,
     RECORD_MOST = MSG_BODY_MAX + 65536,
-    HOST_V4 = 8,
-    HOST_V6 = 20,
-    BORN_IPV6 = 0x10,
-    STORE_IPV6 = 0x20,
     ENTRIES_MAX = 2048, /* of one answer */
 };
-#define MAGIC_V1 0xDAA320A7u
-#define MAGIC_V2 0xDAA320ABu /* the topic's length has two bytes */
 
 /* The head says how long it wants to be; 0: it is no head of a record at `pos`. */
 static size_t head_size(const uint8_t *head, int64_t pos)
 {
     uint32_t size = be32_load(head), magic = be32_load(head + 4);
-    bool good = (magic == MAGIC_V1 || magic == MAGIC_V2) && size >= RECORD_LEAST && size <= RECORD_MOST &&
+    bool good = (magic == RECORD_MAGIC_V1 || magic == RECORD_MAGIC_V2) && size >= RECORD_LEAST && size <= RECORD_MOST &&
                 (int64_t)be64_load(head + 28) == pos;
     return good ? size : 0;
 }
 
+static bool parse(const uint8_t *data, size_t size, int64_t pos, struct record *ret_record)
+{
+    return size >= RECORD_LEAST && record_parse(data, size, pos, (int64_t)size, true, ret_record) == RECORD_MESSAGE &&
+           ret_record->size == size;
+}
+
 bool view_record_parts(const uint8_t *data, size_t size, struct bytes *ret_topic, struct bytes *ret_properties)
 {
-    uint32_t flags = be32_load(data + 36), wanted_crc = be32_load(data + 8);
-    struct cursor c = cursor_over(data, size);
-    cursor_take(&c, RECORD_HEAD);
-    cursor_take(&c, flags & BORN_IPV6 ? HOST_V6 : HOST_V4);
-    cursor_take(&c, 8);
-    cursor_take(&c, flags & STORE_IPV6 ? HOST_V6 : HOST_V4);
-    cursor_take(&c, 4 + 8);
-    const uint8_t *at = cursor_take(&c, 4);
-    size_t body_size = at ? be32_load(at) : 0;
-    const uint8_t *body = cursor_take(&c, body_size);
-    at = cursor_take(&c, be32_load(data + 4) == MAGIC_V2 ? 2 : 1);
-    ret_topic->size = !at ? 0 : be32_load(data + 4) == MAGIC_V2 ? be16_load(at) : at[0];
-    ret_topic->data = cursor_take(&c, ret_topic->size);
-    at = cursor_take(&c, 2);
-    ret_properties->size = at ? be16_load(at) : 0;
-    ret_properties->data = cursor_take(&c, ret_properties->size);
-    if (c.bad || c.pos != c.end)
-        return false;
-    return body_size == 0 || (crc32_gzip_refl(0, body, body_size) & 0x7FFFFFFFu) == wanted_crc;
+    struct record record;
+    bool good = parse(data, size, (int64_t)be64_load(data + RECORD_POS_AT), &record);
+    *ret_topic = record.topic;
+    *ret_properties = record.properties;
+    return good;
 }
 
 bool view_is_record(const uint8_t *data, size_t size, int64_t pos)
 {
-    struct bytes topic, properties;
-    return size >= RECORD_LEAST && head_size(data, pos) == size && view_record_parts(data, size, &topic, &properties);
+    struct record record;
+    return parse(data, size, pos, &record);
 }
 
 int64_t view_record_store_ms(const uint8_t *record)
 {
-    return (int64_t)be64_load(record + RECORD_HEAD + (be32_load(record + 36) & BORN_IPV6 ? HOST_V6 : HOST_V4));
+    size_t born_size =
+        be32_load(record + RECORD_SYS_FLAG_AT) & SYS_FLAG_BORN_IPV6 ? RECORD_HOST_V6_SIZE : RECORD_HOST_V4_SIZE;
+    return (int64_t)be64_load(record + RECORD_BORN_HOST_AT + born_size);
 }
 
 static int open_at(const char *path)
@@ -92,6 +81,7 @@ struct message_job {
     int64_t pos, end_pos; /* end_pos: of what may be read */
     uint8_t *record;      /* found */
     size_t size;
+    bool is_damaged;
 };
 
 int view_read(const struct front_config *config, int64_t pos, int64_t end_pos, uint8_t **ret_record, size_t *ret_size)
@@ -110,8 +100,10 @@ int view_read(const struct front_config *config, int64_t pos, int64_t end_pos, u
     PN_FREE uint8_t *record = malloc(size);
     if (!record)
         return -ENOMEM;
-    if (pread(fd, record, size, at) != (ssize_t)size || !view_is_record(record, size, pos))
-        return -EBADMSG;
+    if (pread(fd, record, size, at) != (ssize_t)size)
+        return -EIO;
+    if (!view_is_record(record, size, pos))
+        return -EUCLEAN;
     *ret_record = TAKE_PTR(record);
     *ret_size = size;
     return 0;
@@ -120,13 +112,15 @@ int view_read(const struct front_config *config, int64_t pos, int64_t end_pos, u
 static void message_run(struct helper_job *job)
 {
     struct message_job *view = (struct message_job *)job;
-    view_read(view->config, view->pos, view->end_pos, &view->record, &view->size);
+    int r = view_read(view->config, view->pos, view->end_pos, &view->record, &view->size);
+    view->is_damaged = r == -EUCLEAN;
 }
 
-static void refuse_message(struct reply_to to, int64_t pos)
+static void refuse_message(struct reply_to to, int64_t pos, bool is_damaged)
 {
     char text[96];
-    snprintf(text, sizeof text, "can not find message by the offset, %" PRId64, pos);
+    snprintf(text, sizeof text, is_damaged ? "the message is damaged on the disk, offset %" PRId64
+                                           : "can not find message by the offset, %" PRId64, pos);
     reply_plain(to, RESPONSE_SYSTEM_ERROR, bytes_of(text));
 }
 
@@ -134,12 +128,14 @@ static void message_done(struct helper_job *job, struct front *front)
 {
     struct message_job *view = (struct message_job *)job;
     struct channel *channel = connections_find(front, view->channel);
+    if (view->is_damaged)
+        damage_record(front, view->pos);
     if (channel) {
         struct reply_to to = {channel, view->opaque, false};
         struct reply reply;
         channel_answered(channel);
         if (!view->record)
-            refuse_message(to, view->pos);
+            refuse_message(to, view->pos, view->is_damaged);
         else if (reply_begin(&reply, to, RESPONSE_SUCCESS, (struct bytes){NULL, 0}, 0, 0))
             reply_end(&reply, (struct bytes){view->record, view->size});
     }
@@ -158,7 +154,7 @@ int view_message(struct front *front, struct channel *channel, const struct fram
     if (frame->flag & FRAME_FLAG_ONEWAY)
         return 0;
     if (pos < atomic_load_explicit(&table->log_min_pos, memory_order_acquire) || pos >= end_pos) {
-        refuse_message(reply_to(channel, frame), pos);
+        refuse_message(reply_to(channel, frame), pos, false);
         return 0;
     }
     struct message_job *view = calloc(1, sizeof *view);

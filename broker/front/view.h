@@ -8,7 +8,8 @@
 int view_message(struct front *front, struct channel *channel, const struct frame *frame);
 int view_queue(struct front *front, struct channel *channel, const struct frame *frame);
 
-/* For helper threads: the record at pos, whole and good, before end_pos. malloc'ed. */
+/* For helper threads: the record at pos, whole and good, before end_pos. malloc'ed. -EBADMSG: no record begins there;
+ * -EUCLEAN: one does, and is damaged. */
 int view_read(const struct front_config *config, int64_t pos, int64_t end_pos, uint8_t **ret_record, size_t *ret_size);
 /* Of a record whose head is good: false if its parts do not add up to `size` or the body's CRC is wrong. */
 bool view_record_parts(const uint8_t *data, size_t size, struct bytes *ret_topic, struct bytes *ret_properties);

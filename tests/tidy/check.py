@@ -48,7 +48,7 @@ ARROWS = {
     "namesrv": ["worker", "wire"],
     "format": ["base"],
     "store": ["format", "worker", "msg", "json"],
-    "front": ["worker", "msg", "wire"],
+    "front": ["format", "worker", "msg", "wire"],
     "inspect": ["format", "json"],
 }
 PROCESSES = {"cli", "supervisor", "namesrv", "store", "front", "inspect"}

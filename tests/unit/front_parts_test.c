@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <isa-l/crc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/java_hash.h"
+#include "broker/front/damage.h"
 #include "broker/front/filter.h"
 #include "broker/front/member.h"
 #include "broker/front/number.h"
@@ -193,6 +195,20 @@ static void test_send_header(void **state)
 /* A queue of 1000 messages tagged "A", every hundredth "B", in log files of 64 KiB. */
 enum { MESSAGES = 1000, RECORD = 100, LOG_FILE = 65536 };
 
+static void make_record(uint8_t *record, int64_t offset, int64_t pos)
+{
+    enum { BODY = 8, BODY_AT = RECORD - 12 };
+    memset(record, 0, RECORD);
+    be32_store(record, RECORD);
+    be32_store(record + 4, offset == 500 ? 0x12345678u : 0xDAA320A7u); /* one is no record */
+    be64_store(record + 20, (uint64_t)offset);
+    be64_store(record + 28, (uint64_t)pos);
+    be32_store(record + 84, BODY);
+    memcpy(record + BODY_AT, "message", BODY);
+    be32_store(record + 8, crc32_gzip_refl(0, record + BODY_AT, BODY) & 0x7FFFFFFF);
+    memcpy(record + BODY_AT + BODY, "\1T", 2);
+}
+
 static void write_queue(const char *folder)
 {
     char path[256];
@@ -204,7 +220,7 @@ static void write_queue(const char *folder)
     queue = open(path, O_RDWR | O_CREAT, 0600);
     assert_int_equal(ftruncate(queue, 6000000), 0);
     for (int i = 0; i < MESSAGES; i++, pos += RECORD) {
-        uint8_t record[RECORD] = {0}, entry[20];
+        uint8_t record[RECORD], entry[20];
         if (pos % LOG_FILE + RECORD > LOG_FILE)
             pos += LOG_FILE - pos % LOG_FILE;
         if (pos % LOG_FILE == 0) {
@@ -214,9 +230,7 @@ static void write_queue(const char *folder)
             log = open(path, O_RDWR | O_CREAT, 0600);
             assert_int_equal(ftruncate(log, LOG_FILE), 0);
         }
-        be32_store(record, RECORD);
-        be32_store(record + 4, i == 500 ? 0x12345678u : 0xDAA320A7u); /* one is no record */
-        be64_store(record + 20, (uint64_t)i);
+        make_record(record, i, pos);
         assert_int_equal(pwrite(log, record, RECORD, pos % LOG_FILE), RECORD);
         be64_store(entry, (uint64_t)pos);
         be32_store(entry + 8, RECORD);
@@ -268,12 +282,17 @@ static void lookup_begin(struct lookup *lookup)
     atomic_store(&lookup->slot->max_offset, MESSAGES);
     atomic_store(&table->log_readable_pos, 3 * LOG_FILE);
     assert_int_equal(read_log_new(&lookup->front, &lookup->front.read_log), 0);
+    lookup->front.board = calloc(1, sizeof *lookup->front.board);
+    lookup->front.damage = damage_new();
+    assert_true(lookup->front.board && lookup->front.damage);
 }
 
 static void lookup_end(struct lookup *lookup)
 {
     char command[64];
     read_log_free(lookup->front.read_log);
+    damage_free(lookup->front.damage);
+    free(lookup->front.board);
     munmap(lookup->front.queue_table, sizeof *lookup->front.queue_table);
     snprintf(command, sizeof command, "rm -rf %s", lookup->folder);
     assert_int_equal(system(command), 0);
@@ -369,6 +388,38 @@ static void test_lookup_cold(void **state)
     lookup_end(&lookup);
 }
 
+/* Bytes of the record that no check of a reader covers: flag, flags that say nothing about sizes, born time and host, store
+ * time and host, times consumed, prepared position. */
+static bool is_covered(size_t byte)
+{
+    return byte < 16 || (byte >= 20 && byte < 36) || byte >= 84;
+}
+
+static void test_lookup_damaged(void **state)
+{
+    enum { OFFSET = 50 };
+    struct lookup lookup;
+    struct front *front = &lookup.front;
+    char path[128];
+    uint8_t record[RECORD];
+    lookup_begin(&lookup);
+    snprintf(path, sizeof path, "%s/commitlog/%020d", lookup.folder, 0);
+    int fd = open(path, O_RDWR);
+    for (size_t bit = 0; bit < RECORD * 8; bit++) {
+        make_record(record, OFFSET, OFFSET * RECORD);
+        record[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(pwrite(fd, record, RECORD, OFFSET * RECORD), RECORD);
+        struct pull_found found = look(front, OFFSET - 2, "*", 8);
+        assert_int_equal(found.count, 8);
+        if (is_covered(bit / 8) && found.next_offset != OFFSET + 7)
+            fail_msg("byte %zu, bit %zu of a record: delivered", bit / 8, bit % 8);
+    }
+    /* The same one again and again: told and counted once. */
+    assert_int_equal(board_get(front->board, COUNTER_RECORDS_DAMAGED) + board_get(front->board, COUNTER_ENTRIES_DAMAGED), 1);
+    close(fd);
+    lookup_end(&lookup);
+}
+
 static void test_lookup_unreadable(void **state)
 {
     struct lookup lookup;
@@ -420,7 +471,7 @@ int main(void)
         cmocka_unit_test(test_numbers),   cmocka_unit_test(test_pending),     cmocka_unit_test(test_filter),
         cmocka_unit_test(test_heartbeat), cmocka_unit_test(test_send_header), cmocka_unit_test(test_lookup),
         cmocka_unit_test(test_lookup_ahead), cmocka_unit_test(test_lookup_cold), cmocka_unit_test(test_lookup_unreadable),
-        cmocka_unit_test(test_lookup_cut),
+        cmocka_unit_test(test_lookup_damaged), cmocka_unit_test(test_lookup_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <isa-l/crc.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -274,6 +275,7 @@ static uint32_t append(struct stage *stage, const struct msg_send_parts *parts, 
     CHECK(record && stage->log_pos + size < LOG_FILE_SIZE);
     be32_store(record, size);
     be32_store(record + 4, 0xDAA320A7u);
+    be32_store(record + 8, body.size ? crc32_gzip_refl(0, body.data, body.size) & 0x7FFFFFFF : 0);
     be32_store(record + 12, (uint32_t)parts->send->queue_id);
     be64_store(record + 20, (uint64_t)queue_offset);
     be64_store(record + 28, (uint64_t)stage->log_pos);

@@ -108,6 +108,7 @@ static void make_record(uint8_t *record)
     be32_store(record + 8, crc32_gzip_refl(0, record + 88, BODY) & 0x7FFFFFFF);
     record[88 + BODY] = TOPIC;
     be16_store(record + 88 + BODY + 1 + TOPIC, PROPERTIES);
+    memset(record + 88 + BODY + 1 + TOPIC + 2, 'p', PROPERTIES);
 }
 
 static void test_record(void **state)
