@@ -99,6 +99,8 @@ static int flags_get(struct conf *conf, struct store_config *config, const char 
         *ret_key = "autoCreateSubscriptionGroup";
     if (conf_get_bool(conf, "", "cleanFileForciblyEnable", true, &config->clean_forcibly) < 0)
         *ret_key = "cleanFileForciblyEnable";
+    if (conf_get_bool(conf, "", "enabledAppendPropCRC", false, &config->whole_crc) < 0)
+        *ret_key = "enabledAppendPropCRC";
     if (conf_get_bool(conf, "", "messageIndexEnable", true, &config->index) < 0)
         *ret_key = "messageIndexEnable";
     return *ret_key ? -EINVAL : 0;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/java_hash.h"
 #include "base/panic.h"
+#include "broker/format/record.h"
 
 static int host_parse(const char *text, uint8_t *to, size_t *ret_size)
 {
@@ -37,6 +38,7 @@ int encode_host_init(struct encode_host *host, const struct store_config *config
     host->uniq_ip_size = size;
     be32_store(host->store_host + size, (uint32_t)config->listen_port);
     host->store_host_size = size + 4;
+    host->whole_crc = config->whole_crc;
     host->region = bytes_of(config->region_id);
     host->cluster = bytes_of(config->cluster_name);
     char *common;
@@ -110,7 +112,9 @@ int encode_prepare(struct encode_host *host, struct encode_message *m, bool must
 {
     const struct properties *found = m->found;
     uint8_t *to = m->added;
-    if (found->ends_open && !found->has_reserved)
+    const size_t crc_size = host->whole_crc ? RECORD_WHOLE_CRC_SIZE : 0;
+    const bool closes = found->ends_open && !found->has_reserved;
+    if (closes)
         *to++ = 2;
     uint8_t *own = to;
     if (found->uniq_key.size == 0) {
@@ -129,7 +133,7 @@ int encode_prepare(struct encode_host *host, struct encode_message *m, bool must
         if (!bytes_equal(found->cluster, host->cluster))
             to = added_put(to, "CLUSTER", host->cluster);
     }
-    if (to == own)
+    if (to == own && !host->whole_crc)
         to = m->added; /* nothing added: the client's text stays as it is */
     m->added_size = (size_t)(to - m->added);
     size_t text_size = m->properties.size;
@@ -140,10 +144,10 @@ int encode_prepare(struct encode_host *host, struct encode_message *m, bool must
         text_size = properties_copy_clean(m->properties, clean);
         free(clean);
     }
-    m->properties_size = text_size + m->added_size;
+    m->properties_size = text_size + m->added_size + crc_size;
     if (m->properties_size > RECORD_PROPERTIES_MAX && !must_fit) {
-        m->added_size = 0;
-        m->properties_size = text_size;
+        m->added_size = closes && host->whole_crc ? 1 : 0; /* what closes the client's text */
+        m->properties_size = text_size + m->added_size + crc_size;
     }
     if (m->properties_size > RECORD_PROPERTIES_MAX)
         return -EMSGSIZE;
@@ -199,6 +203,10 @@ void encode_record(const struct encode_host *host, const struct encode_message *
     else
         to = put_bytes(to, m->properties.data, m->properties.size);
     to = put_bytes(to, m->added, m->added_size);
+    if (host->whole_crc) {
+        record_whole_crc_put(start, m->record_size);
+        to += RECORD_WHOLE_CRC_SIZE;
+    }
     pn_assert((size_t)(to - start) == m->record_size);
 }
 

@@ -11,6 +11,7 @@ struct encode_host {
     uint8_t store_host[RECORD_HOST_V6_SIZE];
     size_t store_host_size;
     struct bytes region, cluster;
+    bool whole_crc; /* each record ends with a CRC of all of it */
     uint8_t *common; /* MSG_REGION, TRACE_ON and CLUSTER as text */
     size_t common_size;
     uint8_t uniq_ip[16];

@@ -33,7 +33,7 @@ struct store_config {
     int64_t disk_clean_percent, disk_force_percent, disk_warning_percent;
     int64_t disk_free_least, disk_free_enough; /* bytes */
     bool clean_forcibly;
-    bool index;
+    bool index, whole_crc;
     int64_t index_slots, index_entries; /* of one file */
     char **namesrvs; /* local name servers' names, NULL-terminated */
     struct conf *granted; /* the text itself */

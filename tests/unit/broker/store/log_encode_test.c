@@ -2,6 +2,8 @@
 #include "../../unit.h"
 
 #include <errno.h>
+#include <isa-l/crc.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "broker/store/encode.h"
@@ -197,9 +199,67 @@ static void test_blank(void **state)
     assert_int_equal(record_parse(data, 8, 24, 7, true, &parsed), RECORD_BAD);
 }
 
+/* With a CRC of the whole record, no bit can be wrong and none of its pages be lost unnoticed. */
+static void test_whole_crc(void **state)
+{
+    static const char *const texts[] = {"", "TAGS\1A\2", "a\1b", "__CRC32#\0017654321000\2", "POP_CK\1x\2k\1v", PROPERTIES,
+                                        "UNIQ_KEY\1U\2MSG_REGION\1R\2TRACE_ON\1true\2CLUSTER\1C"};
+    struct encode_host host = make_host("127.0.0.1");
+    struct record parsed;
+    uint8_t record[512];
+    host.whole_crc = true;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct properties found, again;
+        struct encode_message message = make_message(&found, texts[i]);
+        for (int must_fit = 0; must_fit < 2; must_fit++) {
+            assert_int_equal(encode_prepare(&host, &message, must_fit), 0);
+            encode_record(&host, &message, 9, 4096, record);
+            assert_int_equal(record_parse(record, message.record_size, 4096, 1 << 20, true, &parsed), RECORD_MESSAGE);
+            properties_scan(parsed.properties, &again);
+            assert_true(again.has_reserved && !again.ends_open && bytes_equal(again.tags, found.tags));
+            assert_int_equal(record_whole_crc(record, message.record_size), RECORD_WHOLE_CRC_GOOD);
+        }
+        for (size_t bit = 0; bit < message.record_size * 8; bit++) {
+            record[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            if (record_parse(record, message.record_size, 4096, 1 << 20, true, &parsed) == RECORD_MESSAGE)
+                fail_msg("text %zu: byte %zu of %zu, bit %zu", i, bit / 8, message.record_size, bit % 8);
+            record[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+        for (size_t kept = 0; kept < message.record_size; kept++) { /* a page begins or ends within it */
+            uint8_t torn[sizeof record];
+            memcpy(torn, record, message.record_size);
+            memset(torn + kept, 0, message.record_size - kept);
+            assert_int_not_equal(record_parse(torn, message.record_size, 4096, 1 << 20, true, &parsed), RECORD_MESSAGE);
+            memcpy(torn, record, message.record_size);
+            memset(torn, 0, kept + 1);
+            bool same = memcmp(torn, record, message.record_size) == 0; /* the first bytes are zeros */
+            assert_int_equal(record_parse(torn, message.record_size, 4096, 1 << 20, true, &parsed),
+                             same ? RECORD_MESSAGE : RECORD_BAD);
+        }
+    }
+    encode_host_done(&host);
+}
+
+/* Apache's digits: the least significant first. */
+static void test_whole_crc_digits(void **state)
+{
+    uint8_t record[RECORD_FIXED_SIZE + RECORD_WHOLE_CRC_SIZE] = {0};
+    record_whole_crc_put(record, sizeof record);
+    uint32_t crc = crc32_gzip_refl(0, record, RECORD_FIXED_SIZE) & 0x7FFFFFFF;
+    char digits[16], turned[16] = {0};
+    snprintf(digits, sizeof digits, "%010u", crc);
+    for (int i = 0; i < 10; i++)
+        turned[i] = digits[9 - i];
+    assert_memory_equal(record + RECORD_FIXED_SIZE, "__CRC32#\1", 9);
+    assert_memory_equal(record + RECORD_FIXED_SIZE + 9, turned, 10);
+    assert_int_equal(record[sizeof record - 1], 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_crc),
+        cmocka_unit_test(test_whole_crc_digits),
         cmocka_unit_test(test_known_bytes),         cmocka_unit_test(test_added_properties),
         cmocka_unit_test(test_properties_rules),    cmocka_unit_test(test_properties_too_long),
         cmocka_unit_test(test_long_topic_and_ipv6), cmocka_unit_test(test_damaged),
