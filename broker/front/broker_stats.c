@@ -40,7 +40,7 @@ struct broker_stats {
     struct rate_sample rates[RATE_SAMPLES];
     unsigned rate_head;
     uint32_t latency[2][LATENCY_BUCKETS]; /* of this minute and of the one before */
-    int64_t latency_turned_ms, latency_longest_ms, forgotten_ms, start_ms;
+    int64_t latency_turned_ms, latency_longest_ms, get_longest_ms, forgotten_ms, start_ms;
     struct broker_mornings mornings;
     int day; /* of the year, to find midnight */
 };
@@ -200,7 +200,13 @@ struct broker_latency broker_stats_latency(const struct broker_stats *stats)
     for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
         count += (uint64_t)stats->latency[0][i] + stats->latency[1][i];
     return (struct broker_latency){stats->latency_longest_ms, percentile_ms(stats, count, 990),
-                                   percentile_ms(stats, count, 999)};
+                                   percentile_ms(stats, count, 999), stats->get_longest_ms};
+}
+
+void broker_stats_got_latency(struct broker_stats *stats, int64_t ms)
+{
+    if (stats && ms > stats->get_longest_ms)
+        stats->get_longest_ms = ms;
 }
 
 /* By topic and group. */

@@ -19,6 +19,8 @@ void broker_stats_got(struct broker_stats *stats, struct bytes topic, struct byt
 void broker_stats_told(struct front *front, struct bytes body);
 /* A send was answered after so long. */
 void broker_stats_put_latency(struct broker_stats *stats, int64_t ms);
+/* A pull waited for the disk so long; the others take less than a millisecond. */
+void broker_stats_got_latency(struct broker_stats *stats, int64_t ms);
 /* The catalogue is whole: what stands in the queues now is not news. */
 void broker_stats_catalogue(struct front *front);
 /* Each housekeeping. */
@@ -34,6 +36,7 @@ struct broker_totals broker_stats_since(const struct broker_stats *stats, int64_
 
 struct broker_latency {
     int64_t longest_ms, p99_ms, p999_ms; /* the longest of all, the others of the last minute or two */
+    int64_t longest_get_ms;
 };
 struct broker_latency broker_stats_latency(const struct broker_stats *stats);
 struct broker_mornings {

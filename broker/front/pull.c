@@ -465,6 +465,7 @@ struct cold_job {
     struct helper_job job;
     struct pull *pull;
     struct cold_range range;
+    int64_t since_ms;
 };
 
 static void cold_run(struct helper_job *job)
@@ -502,6 +503,7 @@ static void go_cold(struct front *front, struct channel *channel, struct pull *p
     cold->job.done = cold_done;
     cold->pull = pull;
     cold->range = range;
+    cold->since_ms = front->now_ms;
     front->cold.count++;
     board_add(front->board, COUNTER_PULLS_COLD, 1);
     helper_submit(front->helper, &cold->job);
@@ -528,6 +530,7 @@ static void cold_done(struct helper_job *job, struct front *front)
     front->cold.count--;
     if (channel)
         channel_answered(channel);
+    broker_stats_got_latency(front->stats, front->now_ms - cold->since_ms);
     cold->pull->waited = true;
     pull_again(front, cold->pull);
     free(cold);

@@ -137,7 +137,7 @@ static void query_done(struct helper_job *helper_job, struct front *front)
     if (channel) {
         struct reply reply;
         bool some = job->size > 0;
-        channel->outstanding--;
+        channel_answered(channel);
         if (reply_begin(&reply, (struct reply_to){channel, job->opaque, false}, some ? RESPONSE_SUCCESS : RESPONSE_QUERY_NOT_FOUND,
                         some ? (struct bytes){NULL, 0} : bytes_of(not_found), 128, 2)) {
             frame_write_i64(&reply.writer, "indexLastUpdateTimestamp", job->hits.last_ms);

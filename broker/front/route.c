@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "admin.h"
+#include "admin_broker.h"
 #include "admin_client.h"
 #include "admin_group.h"
 #include "admin_offset.h"
@@ -103,11 +104,13 @@ static const struct route {
     {REQUEST_GET_TOPIC_CONFIG, ADMIN_READS, admin_topic_get},
     {REQUEST_GET_SUBSCRIPTIONGROUP_CONFIG, ADMIN_READS, admin_group_get},
     {REQUEST_UPDATE_AND_GET_GROUP_FORBIDDEN, ADMIN_READS, admin_group_forbidden}, /* asks itself when it changes */
+    {REQUEST_SET_MESSAGE_REQUEST_MODE, ADMIN_CHANGES, admin_broker_request_mode},
+    {REQUEST_GET_BROKER_HA_STATUS, ADMIN_READS, admin_broker_ha_status},
     {REQUEST_LITE_PULL_MESSAGE, PORT_MAIN | NEEDS_CATALOGUE, pull_message},
 };
 
-enum { CODES_MAX = 512 };
-_Static_assert((int)REQUEST_LITE_PULL_MESSAGE < (int)CODES_MAX, "the highest code of the table has a place");
+enum { CODES_MAX = 1024 };
+_Static_assert((int)REQUEST_GET_BROKER_HA_STATUS < (int)CODES_MAX, "the highest code of the table has a place");
 
 /* By index, not by search: this is on every request's way. */
 static const struct route *route_find(int32_t code)

@@ -181,6 +181,7 @@ static void add_totals(struct text *text, struct front *front)
     add_number(text, "putMessageSizeTotal", (int64_t)totals.put_bytes);
     add(text, "putMessageAverageSize", "%.1f", totals.put ? (double)totals.put_bytes / (double)totals.put : 0.0);
     add_number(text, "putMessageEntireTimeMax", latency.longest_ms);
+    add_number(text, "getMessageEntireTimeMax", latency.longest_get_ms);
     add(text, "putLatency99", "%.2f", (double)latency.p99_ms);
     add(text, "putLatency999", "%.2f", (double)latency.p999_ms);
     add_number(text, "msgPutTotalYesterdayMorning", (int64_t)mornings.put_yesterday);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "base/cleanup.h"
 #include "base/panic.h"
 #include "broker/format/record.h"
@@ -181,7 +182,8 @@ struct queue_job {
     int64_t index, min, max;
     unsigned count, found;
     uint8_t *entries; /* found × 20 bytes */
-    char *topic, *group;
+    char *topic;
+    struct text filter, subscription; /* as JSON; empty: no group was named, it is not there */
 };
 
 /* One file's worth, as Apache: who wants more asks again behind the last one. */
@@ -206,8 +208,11 @@ static struct text queue_text(const struct queue_job *view)
 {
     struct text text = {NULL, 0, 0};
     text_add(&text, "{");
-    if (view->group)
-        text_add(&text, "\"filterData\":\"null\",");
+    if (view->filter.size) {
+        text_add(&text, "\"filterData\":");
+        text_add_bytes(&text, (struct bytes){(const uint8_t *)view->filter.data, view->filter.size});
+        text_add(&text, ",");
+    }
     text_add(&text, "\"maxQueueIndex\":%" PRId64 ",\"minQueueIndex\":%" PRId64 ",\"queueData\":[", view->max,
              view->min);
     for (unsigned i = 0; i < view->found; i++) {
@@ -217,7 +222,12 @@ static struct text queue_text(const struct queue_job *view)
                  i ? "," : "", (int64_t)be64_load(entry), (int32_t)be32_load(entry + 8),
                  (int64_t)be64_load(entry + 12));
     }
-    text_add(&text, "]}");
+    text_add(&text, "]");
+    if (view->subscription.size) {
+        text_add(&text, ",\"subscriptionData\":");
+        text_add_bytes(&text, (struct bytes){(const uint8_t *)view->subscription.data, view->subscription.size});
+    }
+    text_add(&text, "}");
     return text;
 }
 
@@ -225,7 +235,8 @@ static void queue_job_free(struct queue_job *view)
 {
     free(view->entries);
     free(view->topic);
-    free(view->group);
+    text_free(&view->filter);
+    text_free(&view->subscription);
     free(view);
 }
 
@@ -243,6 +254,22 @@ static void queue_done(struct helper_job *job, struct front *front)
         text_free(&text);
     }
     queue_job_free(view);
+}
+
+/* Which messages of the topic the group wants. */
+static void put_group(struct front *front, struct queue_job *view, struct bytes group, struct bytes topic)
+{
+    const struct group_entry *entry = group.size ? catalogue_group(front->catalogue, group) : NULL;
+    const struct subscription_entry *subscription = entry ? catalogue_subscription(entry, topic) : NULL;
+    if (subscription) {
+        text_add(&view->filter, "\"null\""); /* a SQL expression's would stand here */
+        admin_put_subscription(&view->subscription, subscription);
+        return;
+    }
+    char absent[1024];
+    int n = snprintf(absent, sizeof absent, "%.*s@%.*s is not online!", (int)group.size, (const char *)group.data,
+                     (int)topic.size, (const char *)topic.data);
+    text_add_json_string(&view->filter, (struct bytes){(const uint8_t *)absent, n < (int)sizeof absent ? (size_t)n : sizeof absent - 1});
 }
 
 /* The queue that is asked for; false: answered. */
@@ -263,12 +290,6 @@ static bool take_queue(struct front *front, struct channel *channel, const struc
                     (const char *)name->data);
         return false;
     }
-    const struct group_entry *entry = group && group->size ? catalogue_group(front->catalogue, *group) : NULL;
-    if (group && group->size && (!entry || !catalogue_subscription(entry, *name))) {
-        reply_error(channel, frame, RESPONSE_SYSTEM_ERROR, "%.*s@%.*s is not online!", (int)group->size,
-                    (const char *)group->data, (int)name->size, (const char *)name->data);
-        return false;
-    }
     const struct queue_slot *slot = &front->queue_table->slots[topic->slot_base + (uint32_t)view->queue_id];
     view->max = atomic_load_explicit(&slot->max_offset, memory_order_acquire);
     view->min = atomic_load_explicit(&slot->min_offset, memory_order_acquire);
@@ -279,7 +300,8 @@ static bool take_queue(struct front *front, struct channel *channel, const struc
     }
     view->count = count < 0 ? 0 : count < ENTRIES_MAX ? (unsigned)count : ENTRIES_MAX;
     view->topic = strdup(topic->name);
-    view->group = entry ? strdup(entry->name) : NULL;
+    if (group)
+        put_group(front, view, *group, *name);
     return true;
 }
 

@@ -430,7 +430,7 @@ int32_t offsets_commit(struct store *store, struct bytes group, struct bytes top
     return CODE_SUCCESS;
 }
 
-/* Everything that was ever in this queue is still there and not much. */
+/* It has messages, and everything that was ever in it is still there and not much. */
 static bool is_young(struct store *store, const struct topic *topic, int32_t queue_id)
 {
     if (!topic || queue_id < 0 || (uint32_t)queue_id >= topic->slot_count)
@@ -438,6 +438,7 @@ static bool is_young(struct store *store, const struct topic *topic, int32_t que
     const struct queue_table *table = store->queue_table;
     const struct queue_slot *slot = &table->slots[topic->slot_base + (uint32_t)queue_id];
     return atomic_load_explicit(&slot->min_offset, memory_order_relaxed) <= 0 &&
+           atomic_load_explicit(&slot->max_offset, memory_order_relaxed) > 0 &&
            atomic_load_explicit(&table->log_min_pos, memory_order_relaxed) == 0 &&
            atomic_load_explicit(&table->log_written_pos, memory_order_relaxed) < OFFSETS_YOUNG_LOG;
 }

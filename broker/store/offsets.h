@@ -20,7 +20,7 @@ void offsets_expect(struct offsets *offsets, uint64_t count);
 int32_t offsets_commit(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
                        const char **ret_remark);
 /* QUERY_CONSUMER_OFFSET's rules. Where nothing is stored and the caller lets us guess, 0 is the answer only while the
- * queue and the log still begin at 0 and the log is younger than OFFSETS_YOUNG_LOG: a new group then reads all of it.
+ * queue has messages, it and the log still begin at 0 and the log is younger than OFFSETS_YOUNG_LOG: a new group then reads all of it.
  */
 int32_t offsets_query(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, bool may_guess,
                       int64_t *ret_offset, const char **ret_remark);

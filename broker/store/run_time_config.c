@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/broker_keys.h"
 #include "base/cleanup.h"
@@ -109,6 +110,11 @@ int run_time_config_new(struct store *store, struct run_time_config **ret_config
     for (size_t i = 0; conf && i < conf->count && r == 0; i++)
         if (keys_find(broker_keys, conf->entries[i].key)) /* others are between supervisor and workers */
             r = settings_set(&config->started, conf->entries[i].key, conf->entries[i].value, "start");
+    /* Exports read from this key of Apache's how many processors the broker has: there it is the key's default. */
+    char processors[24];
+    snprintf(processors, sizeof processors, "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+    if (r == 0 && !settings_given(&config->started, "clientCallbackExecutorThreads"))
+        r = settings_set(&config->started, "clientCallbackExecutorThreads", processors, "start");
     if (r < 0) {
         run_time_config_free(config);
         return r;

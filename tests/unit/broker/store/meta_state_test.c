@@ -195,14 +195,16 @@ static void test_offsets(void **state)
     assert_int_equal(commit(&f, "g", "orders", 0, -1), CODE_OK); /* and so is −1, which answers as if nothing were */
     assert_int_equal(query(&f, "g", "orders", 0, false, &offset), CODE_NOT_FOUND);
 
-    /* Nothing stored: 0 while everything that ever was is still there. */
+    /* Nothing stored: 0 while there is something and everything that ever was is still there. */
+    assert_int_equal(query(&f, "g", "orders", 1, true, &offset), CODE_NOT_FOUND);
+    struct topic *topic = topics_find(f.store.topics, TEXT("orders"));
+    struct queue_slot *slot = &f.store.queue_table->slots[topic->slot_base + 1];
+    atomic_store(&slot->max_offset, 1);
     assert_int_equal(query(&f, "g", "orders", 1, true, &offset), CODE_OK);
     assert_int_equal(offset, 0);
     assert_int_equal(query(&f, "g", "orders", 1, false, &offset), CODE_NOT_FOUND);
     assert_int_equal(query(&f, "g", "orders", 99, true, &offset), CODE_NOT_FOUND);
     assert_int_equal(query(&f, "g", "nothing", 0, true, &offset), CODE_NOT_FOUND);
-    struct topic *topic = topics_find(f.store.topics, TEXT("orders"));
-    struct queue_slot *slot = &f.store.queue_table->slots[topic->slot_base + 1];
     atomic_store(&slot->min_offset, 1);
     assert_int_equal(query(&f, "g", "orders", 1, true, &offset), CODE_NOT_FOUND);
     atomic_store(&slot->min_offset, 0);
