@@ -195,12 +195,20 @@ int log_files_read(struct log_files *files, int64_t pos, size_t size, const uint
 
 int log_files_is_zero(struct log_files *files, int64_t pos, bool *ret_zero, int64_t *ret_pos)
 {
-    int64_t end = log_files_file_start(files, pos) + files->file_size;
+    int64_t start = log_files_file_start(files, pos), end = start + files->file_size;
     *ret_zero = true;
+    int r = file_use(files, start, O_RDONLY);
+    if (r < 0)
+        return r;
+    off_t data_at = lseek(files->fd, pos - start, SEEK_DATA); /* most of a log's last file is a hole */
+    if (data_at < 0 && errno == ENXIO)
+        return 0;
+    if (data_at > pos - start)
+        pos = start + data_at;
     while (pos < end) {
         const uint8_t *data;
         size_t size;
-        int r = log_files_read(files, pos, WINDOW, &data, &size);
+        r = log_files_read(files, pos, WINDOW, &data, &size);
         if (r < 0)
             return r;
         for (size_t i = 0; i < size; i++) {

@@ -72,13 +72,28 @@ static int end(struct log_walk *walk, struct log_item *item)
     return 0;
 }
 
+/* Whether nothing follows pos's file: none at all, or those that Apache makes ahead, which a kill leaves behind. */
+static int is_last(struct log_files *files, int64_t pos, bool *ret_last)
+{
+    int64_t first;
+    *ret_last = true;
+    for (pos = log_files_file_start(files, pos) + files->file_size; pos < files->end_pos; pos += files->file_size) {
+        int r = log_files_is_zero(files, pos, ret_last, &first);
+        if (r < 0 || !*ret_last)
+            return r;
+    }
+    return 0;
+}
+
 /* What stands at pos is no record. Nothing but zeros, or a tail behind which nobody knows of anything: the end. */
 static int no_record(struct log_walk *walk, struct log_item *item)
 {
     struct log_files *files = walk->files;
     int64_t file_end = log_files_file_start(files, walk->pos) + files->file_size, next = file_end, first;
-    bool last = file_end >= files->end_pos, zero = true;
-    int r = log_files_is_zero(files, walk->pos, &zero, &first);
+    bool last = true, zero = true;
+    int r = is_last(files, walk->pos, &last);
+    if (r == 0)
+        r = log_files_is_zero(files, walk->pos, &zero, &first);
     if (r == 0 && last && zero && walk->pos >= walk->known_end)
         return end(walk, item);
     if (r == 0 && !zero)

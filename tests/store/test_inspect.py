@@ -137,6 +137,15 @@ def test_torn_tail(store):
     assert (found["damaged"], found["notes"]) == (0, 1), found
 
 
+def test_file_made_ahead(store):
+    """A killed Apache broker leaves a file of zeros behind the last one: no damage, nor a reason to look for records."""
+    last = sorted((store / "commitlog").iterdir())[-1]
+    (store / "commitlog" / f"{int(last.name) + LOG_FILE:020}").write_bytes(bytes(LOG_FILE))
+    (store / "abort").write_text("1")
+    found = fsck(store)
+    assert (found["records"], found["damaged"], found["notes"]) == (SENT, 0, 0), found
+
+
 def test_empty_configuration(store):
     (store / "config" / "topics.json").write_text("")
     spare = store / "config" / "topics.json.bak"
