@@ -224,15 +224,16 @@ class ApacheNamesrv(_Lone):
 class ApacheBroker(_Lone):
     """One broker of Apache's that registers with the name servers it is given."""
 
-    def __init__(self, name: str, namesrv: str, timeout_s: float = 60, store: Path = None, conf: dict = None):
-        """`store`: a folder with files in it, which is left there."""
-        port = free_port_block() + 2
+    def __init__(self, name: str, namesrv: str, timeout_s: float = 60, store: Path = None, conf: dict = None,
+                 port: int = 0):
+        """`store`: a folder with files in it, which is left there. Without a name server it is asked directly."""
+        port = port or free_port_block() + 2
         self.name = name
         self._own = None if store else tempfile.mkdtemp(prefix="pintle-apache-store-")
         self._store = store or self._own
+        names = {"namesrvAddr": namesrv, "registerNameServerPeriod": 10000} if namesrv else {}
         super().__init__("broker", "org.apache.rocketmq.broker.BrokerStartup", _BROKER_FLAGS, port,
-                         {**_broker_conf(name, port, Path(self._store)), "namesrvAddr": namesrv,
-                          "registerNameServerPeriod": 10000, **(conf or {})}, timeout_s)
+                         {**_broker_conf(name, port, Path(self._store)), **names, **(conf or {})}, timeout_s)
 
     def end(self):
         """As an operator ends it: its files say so."""

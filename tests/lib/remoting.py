@@ -14,6 +14,7 @@ SEND_V2, PULL, TOPIC_PUT, MAX_OFFSET, HEARTBEAT, ROUTE = 310, 11, 17, 30, 34, 10
 OK, SYSTEM_ERROR, TOPIC_NOT_EXIST, PULL_NOT_FOUND = 0, 1, 17, 19
 SUBSCRIPTION_NOT_LATEST = 25
 PULL_MAY_WAIT, PULL_SUBSCRIPTION = 2, 4
+MAGIC_V1, BORN_IPV6, STORED_IPV6 = 0xDAA320A7, 0x10, 0x20
 
 
 def readable(sock: socket.socket, timeout_s: float) -> bool:
@@ -46,6 +47,11 @@ class Message:
     offset: int
     body: bytes
     properties: dict
+    position: int = -1  # in the log
+    store_host: bytes = b""  # address and port, as they stand in a message id
+    store_time_ms: int = 0
+    sys_flag: int = 0
+    record: bytes = b""  # all of it, as it lies in the log
 
 
 class Connection:
@@ -180,16 +186,21 @@ class Connection:
 
 
 def messages(body: bytes) -> list:
-    """The messages in the body of a pull's answer (records of IPv4 hosts with topics of at most 127 bytes)."""
+    """The messages in the body of a pull's answer."""
     found = []
     while body:
-        size = struct.unpack_from(">i", body)[0]
-        queue, _, offset = struct.unpack_from(">iiq", body, 12)
-        body_size = struct.unpack_from(">i", body, 84)[0]
-        at = 88 + body_size
-        at += 1 + body[at]
+        size, magic = struct.unpack_from(">iI", body)
+        queue, _, offset, position, sys_flag = struct.unpack_from(">iiqqi", body, 12)
+        at = 48 + (20 if sys_flag & BORN_IPV6 else 8)
+        store_time_ms = struct.unpack_from(">q", body, at)[0]
+        host_size = 20 if sys_flag & STORED_IPV6 else 8
+        store_host = body[at + 8:at + 8 + host_size]
+        at += 8 + host_size + 12
+        body_size = struct.unpack_from(">i", body, at)[0]
+        text, at = body[at + 4:at + 4 + body_size], at + 4 + body_size
+        at += 1 + body[at] if magic == MAGIC_V1 else 2 + struct.unpack_from(">H", body, at)[0]
         properties = body[at + 2:at + 2 + struct.unpack_from(">H", body, at)[0]].decode()
-        found.append(Message(queue, offset, body[88:88 + body_size],
-                             dict(p.split("\x01", 1) for p in properties.split("\x02") if p)))
+        found.append(Message(queue, offset, text, dict(p.split("\x01", 1) for p in properties.split("\x02") if p),
+                             position, store_host, store_time_ms, sys_flag, body[:size]))
         body = body[size:]
     return found
