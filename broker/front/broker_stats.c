@@ -95,6 +95,11 @@ int broker_stats_add_board(struct broker_stats *stats, const struct fd_grant *gr
     return 0;
 }
 
+const struct board *broker_stats_store(const struct broker_stats *stats)
+{
+    return stats ? stats->store : NULL;
+}
+
 /* Totals and rates of the whole broker. */
 
 static uint64_t counter(const struct board *board, enum board_counter which)

@@ -14,6 +14,9 @@ void broker_stats_free(struct broker_stats *stats);
 /* A GRANT_PEER_BOARD; takes the descriptor. */
 int broker_stats_add_board(struct broker_stats *stats, const struct fd_grant *grant, int *fd);
 
+/* The store's board; NULL: not granted. */
+const struct board *broker_stats_store(const struct broker_stats *stats);
+
 void broker_stats_got(struct broker_stats *stats, struct bytes topic, struct bytes group, unsigned count, size_t bytes);
 /* What another front delivered. */
 void broker_stats_told(struct front *front, struct bytes body);

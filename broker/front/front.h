@@ -77,6 +77,7 @@ struct front {
     } cold;                         /* pull.c's */
     struct connections *connections;
     struct limits *limits;
+    struct slow_store *slow_store;
     struct listeners *listeners;
     struct members *members;
     struct held_requests *held;

@@ -21,6 +21,7 @@
 #include "pull.h"
 #include "read_log.h"
 #include "route.h"
+#include "slow_store.h"
 #include "relay.h"
 #include "store_link.h"
 
@@ -110,6 +111,8 @@ int lifecycle_start(struct front *front)
     if (r == 0)
         r = long_poll_new(front, &front->long_poll);
     if (r == 0)
+        r = slow_store_new(front, &front->slow_store);
+    if (r == 0)
         r = admin_new(front);
     if (r == 0)
         r = relay_new(front);
@@ -134,6 +137,7 @@ void lifecycle_free(struct front *front)
     limits_free(front->limits);
     helper_free(front->helper);
     foreign_free(front->foreign);
+    slow_store_free(front->slow_store);
     relay_free(front->relay);
     relay_far_free(front->relay_far);
     admin_free(front->admin);

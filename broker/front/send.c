@@ -11,6 +11,7 @@
 #include "base/panic.h"
 #include "number.h"
 #include "pending.h"
+#include "slow_store.h"
 #include "store_link.h"
 #include "wire/codes.h"
 
@@ -214,7 +215,15 @@ int send_message(struct front *front, struct channel *channel, const struct fram
     if (!payload) {
         if (token)
             pending_take(front->pending, token, &request);
-        return -EAGAIN;
+        slow_store_ring_full(front);
+        if (!token || !slow_store_is_stuck(front))
+            return -EAGAIN; /* also who wants no answer: what could not be told may not be dropped */
+        char text[SLOW_STORE_TEXT_SIZE], busy[SLOW_STORE_TEXT_SIZE + 64];
+        slow_store_text(front, text);
+        snprintf(busy, sizeof busy, "[TIMEOUT_CLEAN_QUEUE]broker busy: %s", text);
+        board_add(front->board, COUNTER_MESSAGES_REFUSED, 1);
+        send_refused(to, RESPONSE_SYSTEM_BUSY, bytes_of(busy));
+        return 0;
     }
     if (token)
         channel->outstanding++;

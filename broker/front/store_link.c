@@ -159,6 +159,22 @@ bool store_link_control_has_room(struct front *front, size_t wanted)
     return false;
 }
 
+uint64_t store_link_data_taken(const struct store_link *link)
+{
+    return atomic_load_explicit(&link->data.request.shared->read_pos, memory_order_acquire);
+}
+
+size_t store_link_data_waiting(const struct store_link *link)
+{
+    uint64_t waiting = link->data.request.published_pos - store_link_data_taken(link);
+    return waiting <= link->data.request.capacity ? (size_t)waiting : 0;
+}
+
+bool store_link_data_wanted(const struct store_link *link)
+{
+    return link->data.want_room;
+}
+
 void store_link_ask_catalogue(struct front *front)
 {
     front->link->ask_catalogue = true;

@@ -27,6 +27,11 @@ size_t store_link_control_max(const struct store_link *link);
 /* Bytes free in the control ring now; asks for a wake-up if there are fewer than `wanted`. */
 bool store_link_control_has_room(struct front *front, size_t wanted);
 
+/* The data ring: how far the store has taken it, bytes that it has not, whether somebody waits for room. */
+uint64_t store_link_data_taken(const struct store_link *link);
+size_t store_link_data_waiting(const struct store_link *link);
+bool store_link_data_wanted(const struct store_link *link);
+
 /* Asks the store for a snapshot of the catalogue, as soon as there is room. */
 void store_link_ask_catalogue(struct front *front);
 

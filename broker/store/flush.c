@@ -81,9 +81,11 @@ static int log_file_sync(struct flush *flush, int64_t file_pos)
         if (r < 0)
             return r;
     }
-    FAULT_POINT(STORE_FLUSH_BEFORE);
     int64_t begin_ns = clock_monotonic_ns();
+    board_set(flush->board, COUNTER_FLUSH_SINCE_NS, (uint64_t)begin_ns);
+    FAULT_POINT(STORE_FLUSH_BEFORE);
     int r = file_layer_fdatasync(flush->file_fd);
+    board_set(flush->board, COUNTER_FLUSH_SINCE_NS, 0);
     FAULT_POINT(STORE_FLUSH_AFTER);
     board_set(flush->board, COUNTER_FLUSH_NS_LAST, (uint64_t)(clock_monotonic_ns() - begin_ns));
     board_add(flush->board, COUNTER_FLUSHES, 1);
@@ -293,6 +295,7 @@ static int flush_prepare(struct flush *flush, struct store *store)
         return -ENOMEM;
     flush->file_size = store->config.commit_log_file_size;
     flush->board = store->board;
+    board_set(flush->board, COUNTER_FLUSH_SINCE_NS, 0); /* a predecessor may have died in the middle of one */
     return sd_event_add_io(store->event, &flush->source, flush->event_fd, EPOLLIN | EPOLLET, on_done, flush);
 }
 
