@@ -45,7 +45,7 @@ struct client {
     int64_t last_ms;
     int64_t frame_ms;   /* when the unfinished request began to come; 0: there is none */
     int64_t waiting_ms; /* since when no byte of its answers has moved; 0: there is none */
-    uint64_t counted_out;
+    uint64_t counted_out, confirmed;
     size_t counted_memory;
     struct query_peer peer;
     char own_host[INET6_ADDRSTRLEN + 2], address[INET6_ADDRSTRLEN + 2];
@@ -386,12 +386,25 @@ static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, vo
     return 0;
 }
 
+/* None of its bytes have moved for the idle time, neither out of our hands nor out of the kernel's. */
+static bool does_not_read(struct client *client, int64_t now_ms, int64_t idle_ms)
+{
+    if (!client->waiting_ms || now_ms - client->waiting_ms <= idle_ms)
+        return false;
+    uint64_t confirmed = connection_confirmed(&client->connection);
+    if (confirmed == client->confirmed)
+        return true;
+    client->confirmed = confirmed;
+    client->waiting_ms = client->last_ms = now_ms;
+    return false;
+}
+
 static void look_at(struct client *client, int64_t now_ms)
 {
     struct listener *listener = client->listener;
     const char *why = NULL;
     int64_t idle_ms = (int64_t)limit(listener, CONFIG_IDLE_S) * 1000;
-    if (client->waiting_ms && now_ms - client->waiting_ms > idle_ms)
+    if (does_not_read(client, now_ms, idle_ms))
         why = "it takes none of the bytes that wait for it";
     else if (client->frame_ms && now_ms - client->frame_ms > idle_ms && !is_full(client))
         why = "its request is not whole after serverChannelMaxIdleTimeSeconds";

@@ -39,6 +39,7 @@ struct channel {
     int64_t active_ms, heartbeat_ms;
     int64_t frame_ms;   /* when the unfinished frame began to come; 0: there is none */
     int64_t waiting_ms; /* since when no byte of the output has moved; 0: there is none */
+    uint64_t confirmed; /* bytes, when that was looked at last */
     size_t counted_memory;
     uint64_t counted_in, counted_out; /* bytes already on the board */
     struct frame *held;               /* parsed, waits for room in a request ring */

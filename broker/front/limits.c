@@ -146,10 +146,24 @@ void limits_settle(struct front *front)
 
 /* Time. */
 
+/* None of its bytes have moved for the idle time, neither out of our hands nor out of the kernel's. */
+static bool does_not_read(struct channel *channel)
+{
+    const struct front *front = channel->front;
+    if (!channel->waiting_ms || front->now_ms - channel->waiting_ms <= front->config.idle_ms)
+        return false;
+    uint64_t confirmed = connection_confirmed(&channel->wire);
+    if (confirmed == channel->confirmed)
+        return true;
+    channel->confirmed = confirmed;
+    channel->waiting_ms = channel->active_ms = front->now_ms;
+    return false;
+}
+
 static void look_at(struct front *front, struct channel *channel)
 {
     int64_t now_ms = front->now_ms, idle_ms = front->config.idle_ms;
-    if (channel->waiting_ms && now_ms - channel->waiting_ms > idle_ms)
+    if (does_not_read(channel))
         limits_close(channel, COUNTER_CONNECTIONS_SLOW, "it takes none of the bytes that wait for it");
     else if (channel->frame_ms && now_ms - channel->frame_ms > idle_ms && !channel->paused && !channel->throttled)
         limits_close(channel, COUNTER_CONNECTIONS_SLOW, "its request is not whole after serverChannelMaxIdleTimeSeconds");

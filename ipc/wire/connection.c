@@ -8,8 +8,11 @@
 #include "wire/connection.h"
 
 #include <errno.h>
+#include <linux/tcp.h> /* the C library's own struct tcp_info ends too early */
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/panic.h"
 
@@ -75,6 +78,15 @@ static size_t piece_memory(const struct connection_piece *piece)
 size_t connection_memory(const struct connection *connection)
 {
     return connection->in_end + connection->out_owned;
+}
+
+uint64_t connection_confirmed(const struct connection *connection)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(connection->stream.fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+        return 0;
+    return size >= offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked ? info.tcpi_bytes_acked : 0;
 }
 
 static void drop_first(struct connection *connection)

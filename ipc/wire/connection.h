@@ -35,6 +35,10 @@ void connection_consume(struct connection *connection, const struct frame *frame
 /* Memory in use: what has arrived and not been consumed, and what is ours of the output. */
 size_t connection_memory(const struct connection *connection);
 
+/* Bytes that the peer has confirmed; 0 if the kernel does not say. Sockets tell us of room only now and then, so this is
+ * what shows that a slow client is alive. */
+uint64_t connection_confirmed(const struct connection *connection);
+
 /* Output. `connection_reserve` gives contiguous room of at least `size`; `connection_commit` says how much was used. */
 uint8_t *connection_reserve(struct connection *connection, size_t size);
 void connection_commit(struct connection *connection, size_t size);
