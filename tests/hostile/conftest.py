@@ -46,6 +46,12 @@ def tight(request, tmp_path_factory):
         "maxOutstandingRequestsPerConnection = 4\n")
 
 
+@pytest.fixture
+def hasty(request, tmp_path_factory):
+    """The supervisor kills a store that is stopped for 5 s; this front loses patience before."""
+    yield from opened_with(request, tmp_path_factory, "", "waitTimeMillsInSendQueue = 1000\n", may_restart=True)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()

@@ -4,21 +4,12 @@ import os
 import signal
 import threading
 
-import pytest
-
 from board import counters
 from cluster import wait_for
-from conftest import opened_with
 from remoting import OK, Connection
 
 BUSY = 2
 BODY = b"x" * 65536
-
-
-@pytest.fixture
-def hasty(request, tmp_path_factory):
-    """The supervisor kills a store that is stopped for 5 s; this front loses patience before."""
-    yield from opened_with(request, tmp_path_factory, "", "waitTimeMillsInSendQueue = 1000\n", may_restart=True)
 
 
 class Senders:
