@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "shm/queue_table.h"
+
 const char *msg_refusal_text(enum msg_refusal refusal)
 {
     static const char *const texts[] = {
@@ -322,6 +324,7 @@ static enum msg_refusal check_cat_topic(struct walk *walk)
     struct msg_cat_topic topic;
     FIXED(walk, topic);
     require(walk, topic.order <= 1 && topic.multi_tag <= 1, MSG_REFUSED_RANGE);
+    require(walk, (uint64_t)topic.slot_base + topic.slot_count <= QUEUE_TABLE_SLOTS, MSG_REFUSED_RANGE);
     string(walk, MSG_TOPIC_MAX);
     string(walk, UINT16_MAX);
     return finish(walk);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "msg/msg_check.h"
+#include "shm/queue_table.h"
 
 enum { ROOM = 1 << 20 };
 
@@ -457,9 +458,27 @@ static void test_texts(void **state)
     assert_string_equal(msg_refusal_text((enum msg_refusal)99), "unknown");
 }
 
+/* A front looks up a topic's queues without asking again. */
+static void test_slots(void **state)
+{
+    struct {
+        struct msg_cat_topic topic;
+        uint8_t strings[5];
+    } record = {.strings = {1, 0, 'T', 0, 0}};
+    size_t size = offsetof(__typeof__(record), strings) + sizeof record.strings;
+    record.topic.slot_base = QUEUE_TABLE_SLOTS - 4;
+    record.topic.slot_count = 4;
+    assert_int_equal(msg_check_answer(MSG_CAT_TOPIC, &record, size), MSG_OK);
+    record.topic.slot_count = 5;
+    assert_int_equal(msg_check_answer(MSG_CAT_TOPIC, &record, size), MSG_REFUSED_RANGE);
+    record.topic.slot_base = UINT32_MAX;
+    assert_int_equal(msg_check_answer(MSG_CAT_TOPIC, &record, size), MSG_REFUSED_RANGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slots),
         cmocka_unit_test(test_every_kind_and_every_cut),
         cmocka_unit_test(test_kinds_of_the_other_ring),
         cmocka_unit_test(test_limits),
