@@ -3,6 +3,7 @@
 #include "log_fixture.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
 
@@ -35,6 +36,12 @@ static void begin(struct index_fixture *f)
 {
     *f = (struct index_fixture){.entries = ENTRIES, .seed = 88172645463325252ull};
     log_fixture_begin(&f->log, FILE_SIZE);
+    if (access("/dev/shm", W_OK) == 0) { /* thousands of syncs, and none of them is what this is about */
+        assert_int_equal(rmdir(f->log.dir), 0);
+        snprintf(f->log.dir, sizeof f->log.dir, "/dev/shm/pintle-log-XXXXXX");
+        assert_non_null(mkdtemp(f->log.dir));
+        snprintf(f->log.log_dir, sizeof f->log.log_dir, "%s/commitlog", f->log.dir);
+    }
 }
 
 static void end(struct index_fixture *f)
@@ -181,7 +188,7 @@ static int child_before(void *context, const struct file_event *event, size_t *m
 {
     struct death *death = context;
     if (event->op == FILE_MAP_STORE && death->stores++ == death->at)
-        _exit(0);
+        kill(getpid(), SIGKILL);
     return 0;
 }
 
@@ -209,11 +216,11 @@ static void test_deaths(void **state)
                 put(&f);
             dispatch(&f);
             index_close(&f);
-            _exit(0);
+            kill(getpid(), SIGKILL);
         }
         int status;
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         random_next(&f); /* other messages than the child's */
         run(&f, START_FIRST, true, INDEX_TRUST_ALL, 1);
         agree(&f);
