@@ -120,6 +120,7 @@ TOPIC = ["TopicTest", 4, 4, 6, 0, False]
 BUS = {
     "hello": mp([1, 1, "store broker-a/0", 3, 4711]), "ready": mp([2, 1]), "status": mp([3, 1, "recovering"]),
     "failed": mp([4, 1, 74, "port taken"]), "newer": mp([1, 9, "w", 1, -1, "more", [1]]), "peer-broken": mp([12, 1, 7]),
+    "reload": mp([6, 1, "brokerPermission=4\n"]), "registered": mp([13, 1]),
     "register": mp([7, 1, "C", "broker-a", ":10911", ":10912", 0, 4000, 0, 1700000000000, 2, True, [TOPIC, TOPIC]]),
     "register-none": mp([7, 1, "C", "b", "10.0.0.1:1", "", 1, 4000, -1, -2, -3, False, []]),
     "heartbeat": mp([9, 1, "C", "broker-a", ":10911", 0, 0, 1700000000000, 2]),
