@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "broker/format/properties.h"
 #include "broker/format/record.h"
+#include "codes.h"
 #include "commit_log.h"
 #include "fault/fault.h"
+#include "flush.h"
 #include "retention.h"
 #include "shm/ledger.h"
 
@@ -25,6 +28,11 @@ struct answers {
     struct log_reader reader;
     struct peer *peer; /* of the entry before */
     uint64_t skipped_to; /* entries before it may have been answered by the predecessor */
+    uint64_t early_to;   /* entries before it were looked at for an answer before their turn */
+    uint64_t waiting;    /* the entry whose answer is the next to time out … */
+    int64_t waiting_ms;  /* … stored at this time; 0: not looked at */
+    bool late, early;    /* of the answer being made */
+    int read_error;
 };
 
 int answers_new(struct store *store, struct answers **ret_answers)
@@ -88,16 +96,21 @@ static const uint8_t *records_of(struct answers *answers, const struct ledger_en
     int r = log_reader_bytes(&answers->reader, entry->log_pos, entry->size, &data);
     if (r == 0)
         return data;
+    answers->read_error = r;
     log_error("answer: log position %lld cannot be read: %s", (long long)entry->log_pos, strerror(-r));
     return NULL;
 }
 
 static size_t refusal_text(struct answers *answers, const struct ledger_entry *entry, char *to)
 {
-    int error = commit_log_error(answers->store->commit_log);
+    char error[REMARK_ROOM];
     int n;
-    if (entry->refusal == REFUSAL_DISK && error)
-        n = snprintf(to, REMARK_ROOM, "%s: %s", refusal_remark(entry->refusal), strerror(-error));
+    commit_log_error_text(answers->store->commit_log, true, error, sizeof error);
+    if (entry->refusal == REFUSAL_DISK && *error)
+        n = snprintf(to, REMARK_ROOM, "%s: %s", refusal_remark(entry->refusal), error);
+    else if (entry->refusal == REFUSAL_READ_BACK)
+        n = snprintf(to, REMARK_ROOM, "%s: log position %lld: %s", refusal_remark(entry->refusal), (long long)entry->log_pos,
+                     strerror(-answers->read_error));
     else if (entry->refusal == REFUSAL_DISK_FULL)
         n = snprintf(to, REMARK_ROOM, "%s: %u percent used, %lld bytes free", refusal_remark(entry->refusal),
                      retention_space(answers->store->retention).used_percent,
@@ -146,7 +159,7 @@ static void stored_post(struct answers *answers, struct peer *peer, const struct
     size_t uniq = found.uniq_key.size <= UNIQ_KEY_ROOM ? found.uniq_key.size : 0;
     size_t sizes = entry->flags & LEDGER_BATCH ? entry->count * sizeof(uint32_t) : 0;
     struct msg_send_answer *answer =
-        ring_reserve(&peer->data_out, MSG_SEND_ANSWER, 0, sizeof *answer + uniq + sizes, NULL);
+        ring_reserve(&peer->data_out, MSG_SEND_ANSWER, answers->early ? PEER_ANSWER_EARLY : 0, sizeof *answer + uniq + sizes, NULL);
     if (!answer) { /* room was promised: only a reader that moves backwards gets here */
         peer->broken = true;
         return;
@@ -154,6 +167,7 @@ static void stored_post(struct answers *answers, struct peer *peer, const struct
     *answer = (struct msg_send_answer){.token = entry->token, .request_pos = entry->ring_pos,
                                        .queue_offset = record.queue_offset, .log_pos = entry->log_pos,
                                        .store_ms = record.store_ms, .queue_id = record.queue_id,
+                                       .code = answers->late ? CODE_FLUSH_DISK_TIMEOUT : 0,
                                        .count = entry->count, .uniq_key_size = (uint16_t)uniq};
     uint8_t *to = (uint8_t *)(answer + 1);
     if (uniq)
@@ -176,26 +190,70 @@ static void entry_answer(struct answers *answers, uint64_t number, const struct 
         refusal_post(answers, peer, entry, entry->refusal);
         return;
     }
-    /* The disk lied after it had taken the bytes: they are not acknowledged. */
+    /* The disk lied after it had taken the bytes: what it has not confirmed is not acknowledged, in neither mode. */
     const uint8_t *records = NULL;
-    if (!answers->store->config.sync_flush || commit_log_error(answers->store->commit_log) == 0)
+    int64_t flushed_pos = atomic_load_explicit(&answers->store->queue_table->log_flushed_pos, memory_order_relaxed);
+    bool lost = flush_error(answers->store->flush) && entry->log_pos + entry->size > flushed_pos;
+    if (!lost)
         records = records_of(answers, entry, batch);
     if (records)
         stored_post(answers, peer, entry, records);
     else
-        refusal_post(answers, peer, entry, REFUSAL_DISK);
+        refusal_post(answers, peer, entry, lost ? REFUSAL_DISK : REFUSAL_READ_BACK);
 }
 
-unsigned answers_post(struct answers *answers, int64_t stable_pos, const struct send_batch *batch)
+/* An entry that waits for the disk, and has waited for too long. Its record says since when: a successor knows it, too. */
+static bool timed_out(struct answers *answers, uint64_t number, const struct send_batch *batch)
+{
+    const struct ledger_entry *entry = ledger_get(answers->store->ledger, number);
+    if (entry->size == 0)
+        return true; /* a refusal: the disk has nothing to say about it */
+    if (answers->waiting != number || answers->waiting_ms == 0) {
+        struct record record;
+        const uint8_t *records = records_of(answers, entry, batch);
+        answers->waiting = number;
+        answers->waiting_ms = clock_realtime_ms();
+        if (records && record_parse(records, entry->size, entry->log_pos, entry->size, false, &record) == RECORD_MESSAGE)
+            answers->waiting_ms = record.store_ms;
+    }
+    return clock_realtime_ms() - answers->waiting_ms >= answers->store->config.sync_flush_timeout_ms;
+}
+
+/* Entries behind `from` that do not wait for the disk. Answered now, and marked so that their turn brings no second answer. */
+static unsigned early_post(struct answers *answers, uint64_t from, int64_t known_pos, const struct send_batch *batch)
+{
+    struct ledger *ledger = answers->store->ledger;
+    uint64_t n = from > answers->early_to ? from : answers->early_to;
+    unsigned count = 0;
+    for (; n < ledger_applied(ledger); n++) {
+        struct ledger_entry entry = *ledger_get(ledger, n);
+        if (!(entry.flags & LEDGER_NO_WAIT) || entry.flags & LEDGER_NO_ANSWER)
+            continue;
+        if (entry.log_pos + entry.size > known_pos)
+            break;
+        answers->early = true;
+        entry_answer(answers, n, batch);
+        answers->early = false;
+        entry.flags |= LEDGER_NO_ANSWER;
+        ledger_replace(ledger, n, &entry);
+        count++;
+    }
+    answers->early_to = n;
+    return count;
+}
+
+unsigned answers_post(struct answers *answers, int64_t stable_pos, int64_t known_pos, const struct send_batch *batch)
 {
     struct ledger *ledger = answers->store->ledger;
     uint64_t closed = ledger_closed(ledger), applied = ledger_applied(ledger), end = closed;
+    unsigned early = 0;
     answers->peer = NULL;
     log_reader_forget(&answers->reader);
     answers->reader.limit_pos = commit_log_end(answers->store->commit_log);
     while (end < applied) {
         const struct ledger_entry *entry = ledger_get(ledger, end);
-        if (entry->log_pos + entry->size > stable_pos)
+        answers->late = entry->log_pos + entry->size > stable_pos;
+        if (answers->late && !timed_out(answers, end, batch))
             break;
         entry_answer(answers, end++, batch);
         if (end - closed == (applied - closed + 1) / 2 &&
@@ -204,10 +262,13 @@ unsigned answers_post(struct answers *answers, int64_t stable_pos, const struct 
             FAULT_POINT(STORE_ANSWER_PARTIAL);
         }
     }
+    answers->late = false;
+    if (end < applied && answers->store->config.sync_flush)
+        early = early_post(answers, end, known_pos, batch);
     peers_publish(answers->store->peers);
     if (end > closed) {
         FAULT_POINT(STORE_ANSWERED);
         ledger_close(ledger, end);
     }
-    return (unsigned)(end - closed);
+    return (unsigned)(end - closed) + early;
 }

@@ -11,6 +11,7 @@ void answers_free(struct answers *answers);
  * are not answered again. */
 void answers_resume(struct answers *answers);
 
-/* Posts answers to applied entries whose records lie before `stable_pos`, and publishes all rings. `batch` (may be NULL)
- * holds the log's last bytes. Returns how many entries were closed. */
-unsigned answers_post(struct answers *answers, int64_t stable_pos, const struct send_batch *batch);
+/* Posts answers to applied entries whose records lie before `stable_pos`, and publishes all rings; those that do not wait for
+ * the disk need only `known_pos`. Who has waited syncFlushTimeout is told so. `batch` (may be NULL) holds the log's last
+ * bytes. Returns how many answers were given. */
+unsigned answers_post(struct answers *answers, int64_t stable_pos, int64_t known_pos, const struct send_batch *batch);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -31,7 +32,10 @@ struct commit_log {
     int read_fds[READ_FILES];
     int64_t read_file_pos[READ_FILES];
     unsigned read_turn;
-    int error; /* negative errno of the first failed write or sync */
+    int error; /* negative errno of the first failed write or sync, which was … */
+    const char *error_what;
+    int64_t error_pos;
+    size_t torn_size; /* behind the end lie bytes of a batch that did not fit on the disk, and could not be taken away */
 };
 
 void commit_log_file_path(const char *folder, int64_t file_pos, char *to, size_t size)
@@ -276,10 +280,30 @@ int commit_log_error(const struct commit_log *log)
     return log->error;
 }
 
-void commit_log_fail(struct commit_log *log, int error)
+void commit_log_fail(struct commit_log *log, int error, const char *what, int64_t pos)
 {
-    if (log->error == 0)
-        log->error = error;
+    if (log->error)
+        return;
+    log->error = error;
+    log->error_what = what;
+    log->error_pos = pos;
+}
+
+void commit_log_error_text(const struct commit_log *log, bool short_name, char *to, size_t size)
+{
+    char path[4096];
+    *to = 0;
+    if (!log->error)
+        return;
+    commit_log_file_path(log->folder, commit_log_file_start(log, log->error_pos), path, sizeof path);
+    const char *slash = strrchr(path, '/');
+    snprintf(to, size, "%s of %s at log position %" PRId64 ": %s", log->error_what, short_name && slash ? slash + 1 : path,
+             log->error_pos, strerror(-log->error));
+}
+
+bool commit_log_out_of_space(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
 }
 
 /* Makes the file at the row's end, sparse and at once at full length: readers and Apache accept no other. */
@@ -339,23 +363,50 @@ static int batch_write(struct commit_log *log, const uint8_t *data, size_t size)
     return file_layer_pwrite(log->write_fd, data + half, size - half, at + (int64_t)half);
 }
 
+/* A batch that did not fit leaves whole records behind, which were refused: they must not be found by a recovery. */
+static int torn_clear(struct commit_log *log)
+{
+    if (log->torn_size == 0)
+        return 0;
+    int r = commit_log_zero(log, log->end_pos, (int64_t)log->torn_size);
+    if (r == 0)
+        log->torn_size = 0;
+    return r;
+}
+
+static int batch_append(struct commit_log *log, const uint8_t *data, size_t size)
+{
+    int r = torn_clear(log);
+    if (r == 0)
+        r = write_file_ready(log);
+    if (r < 0)
+        return r;
+    r = batch_write(log, data, size);
+    if (r < 0)
+        log->torn_size = size;
+    if (commit_log_out_of_space(r))
+        (void)torn_clear(log); /* else with the next batch */
+    return r;
+}
+
 int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size, bool ends_file)
 {
     if (log->error)
         return log->error;
     pn_assert((int64_t)size <= commit_log_file_left(log, log->end_pos));
-    int r = write_file_ready(log);
-    if (r == 0)
-        r = batch_write(log, data, size);
+    int r = batch_append(log, data, size);
     if (r < 0) {
-        log->error = r;
+        if (!commit_log_out_of_space(r))
+            commit_log_fail(log, r, "write", log->end_pos);
         return r;
     }
     log->end_pos += (int64_t)size;
     if (ends_file) {
         log->end_pos = log->write_file_pos + log->file_size;
         FAULT_POINT(STORE_ROLL);
-        log->error = write_file_ready(log); /* this batch is safe; without a file nothing more is taken */
+        r = write_file_ready(log); /* this batch is safe; without a file nothing more is taken */
+        if (r < 0 && !commit_log_out_of_space(r))
+            commit_log_fail(log, r, "making", log->end_pos);
     }
     return 0;
 }

@@ -27,10 +27,15 @@ void commit_log_file_path(const char *folder, int64_t file_pos, char *to, size_t
 /* After recovery: the log ends here. */
 void commit_log_set_end(struct commit_log *log, int64_t pos);
 /* Writes a batch that lies within one file; on success the end moves. If its last record is a blank one (`ends_file`), the
- * next file is made and the end is its start. After an error nothing more is taken: commit_log_error tells which. */
+ * next file is made and the end is its start. -ENOSPC, -EDQUOT: nothing of it is left, and the next one may have more luck.
+ * After any other error nothing more is taken: commit_log_error tells which. */
 int commit_log_append(struct commit_log *log, const uint8_t *data, size_t size, bool ends_file);
 int commit_log_error(const struct commit_log *log);
-void commit_log_fail(struct commit_log *log, int error);
+/* `what` failed ("write", "sync"), at the log position pos. The first failure is the one that is kept. */
+void commit_log_fail(struct commit_log *log, int error, const char *what, int64_t pos);
+/* For people: what failed where and why; "": nothing has. Without the folder's name where `short_name`. */
+void commit_log_error_text(const struct commit_log *log, bool short_name, char *to, size_t size);
+bool commit_log_out_of_space(int error);
 /* Zeroes everything from pos to the end of the files and deletes later files. */
 int commit_log_cut(struct commit_log *log, int64_t pos);
 /* Zeroes [pos, pos + size) where that is behind the end. */

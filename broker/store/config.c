@@ -57,6 +57,7 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
         {"flushIntervalCommitLog", 500, 1, INT32_MAX, &config->flush_interval_ms},
         {"flushCommitLogLeastPages", 4, 0, 1 << 20, &config->flush_least_pages},
         {"flushCommitLogThoroughInterval", 10000, 0, INT32_MAX, &config->flush_thorough_ms},
+        {"syncFlushTimeout", 5000, 1, INT32_MAX, &config->sync_flush_timeout_ms},
         {"fileReservedTime", 72, 0, INT32_MAX, &config->file_reserved_hours},
         {"cleanResourceInterval", 10000, 10, INT32_MAX, &config->clean_interval_ms},
         {"deleteFileBatchMax", 10, 1, 10000, &config->delete_batch_files},

@@ -23,7 +23,7 @@
 #include "fault/fault.h"
 #include "file_layer.h"
 
-enum { CHECKPOINT_INTERVAL_MS = 1000 };
+enum { OPEN_AGAIN_MS = 100, CHECKPOINT_INTERVAL_MS = 1000 };
 
 struct index_sync {
     struct index_sync *next;
@@ -49,6 +49,7 @@ struct flush {
 
     _Atomic int64_t done_pos;
     _Atomic int error;
+    _Atomic int64_t error_pos;
     _Atomic bool queues_failed;
     int event_fd;
     sd_event_source *source;
@@ -57,6 +58,7 @@ struct flush {
     char *log_folder;
     int64_t file_size, file_pos;
     int file_fd;
+    bool name_synced;
     struct board *board;
 
     /* the files thread's */
@@ -66,20 +68,31 @@ struct flush {
     bool sync_all, index_named;
 };
 
-static int log_file_sync(struct flush *flush, int64_t file_pos)
+/* 0, or why it cannot be opened now: that loses nothing and may be tried again. */
+static int log_file_open(struct flush *flush, int64_t file_pos)
 {
-    if (flush->file_fd < 0 || flush->file_pos != file_pos) {
-        char path[4096];
-        if (flush->file_fd >= 0)
-            close(flush->file_fd);
-        commit_log_file_path(flush->log_folder, file_pos, path, sizeof path);
-        flush->file_fd = file_layer_open(path, O_RDWR, 0);
-        if (flush->file_fd < 0)
-            return flush->file_fd;
-        flush->file_pos = file_pos;
-        int r = file_layer_sync_folder(flush->log_folder); /* the file's name must last as its bytes do */
+    if (flush->file_fd >= 0 && flush->file_pos == file_pos)
+        return 0;
+    char path[4096];
+    if (flush->file_fd >= 0)
+        close(flush->file_fd);
+    commit_log_file_path(flush->log_folder, file_pos, path, sizeof path);
+    flush->file_fd = file_layer_open(path, O_RDWR, 0);
+    flush->file_pos = file_pos;
+    flush->name_synced = false;
+    if (flush->file_fd >= 0)
+        return 0;
+    log_warning("%s: cannot be opened for a sync: %s; tried again", path, strerror(-flush->file_fd));
+    return flush->file_fd;
+}
+
+static int log_file_sync(struct flush *flush)
+{
+    if (!flush->name_synced) { /* the file's name must last as its bytes do */
+        int r = file_layer_sync_folder(flush->log_folder);
         if (r < 0)
             return r;
+        flush->name_synced = true;
     }
     int64_t begin_ns = clock_monotonic_ns();
     board_set(flush->board, COUNTER_FLUSH_SINCE_NS, (uint64_t)begin_ns);
@@ -94,13 +107,20 @@ static int log_file_sync(struct flush *flush, int64_t file_pos)
 
 static void log_sync(struct flush *flush, int64_t pos, int64_t store_ms)
 {
-    int64_t done = flush_done_pos(flush);
+    static const struct timespec pause = {0, OPEN_AGAIN_MS * 1000000};
+    int64_t done = flush_done_pos(flush), at = done - done % flush->file_size;
     int r = 0;
-    for (int64_t at = done - done % flush->file_size; r == 0 && at < pos; at += flush->file_size)
-        r = log_file_sync(flush, at);
+    for (; r == 0 && at < pos; at += flush->file_size) {
+        if (log_file_open(flush, at) < 0) {
+            nanosleep(&pause, NULL);
+            return;
+        }
+        r = log_file_sync(flush);
+    }
     if (r < 0) {
+        at -= flush->file_size;
+        atomic_store_explicit(&flush->error_pos, at > done ? at : done, memory_order_relaxed);
         atomic_store_explicit(&flush->error, r, memory_order_release);
-        log_error("commit log: sync failed: %s; nothing more is taken until a restart", strerror(-r));
     } else {
         atomic_store_explicit(&flush->done_pos, pos, memory_order_release);
         pthread_mutex_lock(&flush->mutex);
@@ -443,4 +463,9 @@ int64_t flush_done_pos(const struct flush *flush)
 int flush_error(const struct flush *flush)
 {
     return atomic_load_explicit(&((struct flush *)flush)->error, memory_order_acquire);
+}
+
+int64_t flush_error_pos(const struct flush *flush)
+{
+    return atomic_load_explicit(&((struct flush *)flush)->error_pos, memory_order_relaxed);
 }

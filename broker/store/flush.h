@@ -33,3 +33,5 @@ int64_t flush_index_failed(struct flush *flush);
 int64_t flush_done_pos(const struct flush *flush);
 /* Negative errno of the first fdatasync that failed: what those pages hold is not known any more. */
 int flush_error(const struct flush *flush);
+/* Nothing from here on is known to be on the disk. */
+int64_t flush_error_pos(const struct flush *flush);

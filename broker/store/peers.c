@@ -230,7 +230,7 @@ int64_t peer_last_answered(const struct peer *peer)
         memcpy(&record, at, sizeof record);
         if (record.pos != pos || record.size < sizeof record || record.size > end - pos)
             return last; /* a hostile reader's position: its own loss */
-        if (record.kind == MSG_SEND_ANSWER && record.size >= sizeof record + sizeof(struct msg_send_answer)) {
+        if (record.kind == MSG_SEND_ANSWER && !(record.flags & PEER_ANSWER_EARLY) && record.size >= sizeof record + sizeof(struct msg_send_answer)) {
             struct msg_send_answer answer;
             memcpy(&answer, at + sizeof record, sizeof answer);
             last = (int64_t)answer.request_pos;

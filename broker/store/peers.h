@@ -50,7 +50,9 @@ void peers_drop(struct store *store, uint32_t id, uint64_t generation);
 /* Once the metadata half runs: it learns of peers from now on, and of those that are there. */
 void peers_announce(struct store *store);
 void peers_free(struct store *store);
-/* Position of the last request whose answer lies unread in the data reply ring; −1: none. */
+/* Flag of an answer's ring record: it overtook others. */
+enum { PEER_ANSWER_EARLY = 1 };
+/* Position of the last request whose answer lies unread in the data reply ring; −1: none. Early ones do not count. */
 int64_t peer_last_answered(const struct peer *peer);
 /* Publishes what was reserved, control before data, and wakes sleeping readers. */
 void peers_publish(struct peers *peers);

@@ -337,6 +337,14 @@ static void file_end(struct send *send, struct send_batch *batch)
     batch->closed = true;
 }
 
+/* The client wants no word of the disk (WAIT=false; of a batch, its own property). */
+static bool waits_not(struct send *send, const struct msg_send_parts *parts)
+{
+    if (parts->send->flags & MSG_SEND_BATCH)
+        properties_scan(parts->properties, &send->found);
+    return bytes_equal_text(send->found.wait, "false");
+}
+
 /* A checked, split request that is to be stored. False: the batch is full, nothing has happened. */
 static bool request_store(struct send *send, const struct msg_send_parts *parts, uint32_t count,
                           struct send_batch *batch, struct ledger_entry *entry)
@@ -360,6 +368,8 @@ static bool request_store(struct send *send, const struct msg_send_parts *parts,
             return false;
         }
         entry->size = (uint32_t)size;
+        if (!refusal && send->store->config.sync_flush && waits_not(send, parts))
+            entry->flags |= LEDGER_NO_WAIT;
     }
     entry->refusal = (uint8_t)refusal;
     entry->count = refusal ? 0 : count;

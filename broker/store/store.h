@@ -27,6 +27,7 @@ struct store_config {
     int broker_permission;
     int64_t flush_offset_interval_ms;
     int64_t register_interval_ms; /* whole registration; heartbeats go each second */
+    int64_t sync_flush_timeout_ms;
     int64_t flush_interval_ms, flush_least_pages, flush_thorough_ms; /* ASYNC_FLUSH */
     char *delete_when; /* local hours, "04;05" */
     int64_t file_reserved_hours, clean_interval_ms, delete_batch_files, delete_pause_ms, reader_patience_ms;

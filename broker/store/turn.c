@@ -29,6 +29,7 @@
 #include "msg/msg_check.h"
 #include "send.h"
 #include "shm/ledger.h"
+#include "topics.h"
 
 enum {
     CONTROL_RECORDS_PER_PEER = 64,
@@ -36,6 +37,7 @@ enum {
     TURNS_BETWEEN_EVENTS = 64,
     DISPATCH_BYTES = 4 << 20,
     QUEUES_SYNC_MS = 5000,
+    STEADY_FLUSH_BYTES = 32 << 20,
     IDLE_TICKS = 12, /* half seconds without work until memory is given back and the clock stops */
     DRAIN_MS = 3000,
 };
@@ -54,6 +56,8 @@ struct turn {
     unsigned idle_ticks;
     int64_t last_store_ms; /* of the last record in the log */
     int64_t flushed_at_ms, queues_at_ms, dispatch_failed_ms;
+    bool failure_told, full_told;
+    int64_t flush_asked_pos;
     bool trimmed;
 };
 
@@ -82,6 +86,7 @@ int turn_new(struct store *store, struct turn **ret_turn)
         return r;
     }
     turn->flushed_at_ms = turn->queues_at_ms = clock_monotonic_ms();
+    turn->flush_asked_pos = commit_log_end(store->commit_log);
     *ret_turn = turn;
     return 0;
 }
@@ -211,20 +216,60 @@ static void batch_collect(struct turn *turn)
     } while (turn->batch.requests > before);
 }
 
-/* The disk refused the batch: its requests are refused too, under the same numbers. */
-static void batch_refuse(struct turn *turn, uint64_t first, uint64_t end)
+/* The disk is not to be trusted any more: said once, to everybody who may ask. */
+static void disk_failed(struct turn *turn)
+{
+    char text[600];
+    struct store *store = turn->store;
+    if (turn->failure_told || !commit_log_error(store->commit_log))
+        return;
+    turn->failure_told = true;
+    commit_log_error_text(store->commit_log, false, text, sizeof text);
+    log_error("commit log: %s; no message is taken until a restart, reads go on", text);
+    worker_status(&store->worker, text);
+    /* A successor is not to take the page cache's word: it recovers from what the disk holds. */
+    ledger_end(store->ledger);
+}
+
+/* Offsets that were given to records of a batch that is not in the log. */
+static void offsets_take_back(struct turn *turn)
 {
     struct store *store = turn->store;
-    log_error("commit log: write at %" PRId64 " failed: %s; nothing more is taken until a restart", turn->batch.base_pos,
-              strerror(-commit_log_error(store->commit_log)));
+    const struct send_batch *batch = &turn->batch;
+    struct record record;
+    for (size_t at = 0; at < batch->used; at += record.size) {
+        int64_t pos = batch->base_pos + (int64_t)at;
+        if (record_parse(batch->data + at, batch->used - at, pos, commit_log_file_left(store->commit_log, pos), false,
+                         &record) != RECORD_MESSAGE)
+            return; /* a blank one */
+        struct topic *topic = topics_find(store->topics, record.topic);
+        pn_assert(topic && (uint32_t)record.queue_id < topic->slot_count);
+        struct consume_queue *queue = consume_queues_get(store->consume_queues, topic->slot_base + (uint32_t)record.queue_id);
+        pn_assert(queue);
+        if (queue->next_offset > record.queue_offset)
+            queue->next_offset = record.queue_offset;
+    }
+}
+
+/* The disk refused the batch: its requests are refused too, under the same numbers. */
+static void batch_refuse(struct turn *turn, int error, uint64_t first, uint64_t end)
+{
+    struct store *store = turn->store;
+    bool full = commit_log_out_of_space(error);
+    if (full && !turn->full_told)
+        log_error("commit log: no room for messages at log position %" PRId64 " (%s): %s; they are refused until there is",
+                  turn->batch.base_pos, commit_log_folder(store->commit_log), strerror(-error));
+    turn->full_told = turn->full_told || full;
+    offsets_take_back(turn);
     for (uint64_t n = first; n < end; n++) {
         struct ledger_entry entry = *ledger_get(store->ledger, n);
         entry.log_pos = commit_log_end(store->commit_log);
         entry.size = entry.count = 0;
         if (!entry.refusal)
-            entry.refusal = REFUSAL_DISK;
+            entry.refusal = full ? REFUSAL_NO_SPACE : REFUSAL_DISK;
         ledger_replace(store->ledger, n, &entry);
     }
+    disk_failed(turn);
 }
 
 static void batch_written(struct turn *turn)
@@ -233,14 +278,20 @@ static void batch_written(struct turn *turn)
     struct queue_table *table = store->queue_table;
     int64_t end = commit_log_end(store->commit_log);
     turn->last_store_ms = turn->batch.store_ms;
+    if (turn->full_told)
+        log_info("commit log: there is room again; messages are taken");
+    turn->full_told = false;
     atomic_store_explicit(&table->log_written_pos, end, memory_order_release);
     if (!store->config.sync_flush)
         atomic_store_explicit(&table->log_readable_pos, end, memory_order_release);
     board_add(store->board, COUNTER_MESSAGES_STORED, turn->batch.messages);
     board_add(store->board, COUNTER_MESSAGE_BYTES_STORED, turn->batch.used);
     board_add(store->board, COUNTER_APPEND_BATCHES, 1);
-    if (store->config.sync_flush)
+    /* Else the clock does it; but dirty pages by the gigabyte would stall whoever writes next. */
+    if (store->config.sync_flush || end - turn->flush_asked_pos >= STEADY_FLUSH_BYTES) {
+        turn->flush_asked_pos = end;
         flush_log(store->flush, end, turn->last_store_ms);
+    }
 }
 
 static void rings_release(struct turn *turn)
@@ -275,7 +326,7 @@ static bool data_turn(struct turn *turn)
     if (turn->batch.used > 0)
         r = commit_log_append(store->commit_log, turn->batch.data, turn->batch.used, turn->batch.ends_file);
     if (r < 0) {
-        batch_refuse(turn, first, ledger_taken(ledger));
+        batch_refuse(turn, r, first, ledger_taken(ledger));
         turn->batch.used = 0;
     }
     FAULT_POINT(STORE_APPENDED);
@@ -297,7 +348,8 @@ static bool flush_look(struct turn *turn)
     struct queue_table *table = store->queue_table;
     int error = flush_error(store->flush);
     if (error)
-        commit_log_fail(store->commit_log, error);
+        commit_log_fail(store->commit_log, error, "sync", flush_error_pos(store->flush));
+    disk_failed(turn);
     int64_t done = flush_done_pos(store->flush);
     if (done <= atomic_load_explicit(&table->log_flushed_pos, memory_order_relaxed))
         return false;
@@ -313,14 +365,14 @@ static bool answers_turn(struct turn *turn)
     if (ledger_closed(store->ledger) == ledger_applied(store->ledger))
         return false;
     int64_t stable = INT64_MAX;
-    if (store->config.sync_flush && !commit_log_error(store->commit_log))
+    if (store->config.sync_flush && !flush_error(store->flush))
         /* What flush_look() has published, not what is done since: an answer is never ahead of the readable end. */
         stable = atomic_load_explicit(&store->queue_table->log_flushed_pos, memory_order_relaxed);
     int64_t known = metadata_stable_pos(store);
     if (known < stable)
         stable = known;
     metadata_feed_catalogue(store);
-    return answers_post(turn->answers, stable, &turn->batch) > 0;
+    return answers_post(turn->answers, stable, known, &turn->batch) > 0;
 }
 
 /* A queue file that cannot be written is tried again each second; the log has the messages meanwhile. */

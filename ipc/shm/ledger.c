@@ -169,7 +169,7 @@ void ledger_take(struct ledger *ledger, unsigned count)
 
 void ledger_replace(struct ledger *ledger, uint64_t number, const struct ledger_entry *entry)
 {
-    pn_assert(number >= ledger_applied(ledger) && number < ledger_taken(ledger));
+    pn_assert(number >= ledger_closed(ledger) && number < ledger_taken(ledger));
     entry_write(ledger, number, entry);
 }
 

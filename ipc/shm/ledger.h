@@ -22,6 +22,7 @@
 enum {
     LEDGER_NO_ANSWER = 1, /* oneway */
     LEDGER_BATCH = 2,     /* the answer carries the size of each record */
+    LEDGER_NO_WAIT = 4,   /* its answer does not wait for the disk, nor for its turn */
 };
 
 struct ledger_entry {
@@ -98,7 +99,7 @@ const struct ledger_entry *ledger_get(const struct ledger *ledger, uint64_t numb
 /* Writes entry taken + index, which is not part of the ledger until ledger_take; index < ledger_room. */
 void ledger_put(struct ledger *ledger, unsigned index, const struct ledger_entry *entry);
 void ledger_take(struct ledger *ledger, unsigned count);
-/* Entries that are under way and turned out differently (a failed write): same number, new content. */
+/* Entries that turned out differently (a failed write), or were answered before their turn: same number, new content. */
 void ledger_replace(struct ledger *ledger, uint64_t number, const struct ledger_entry *entry);
 void ledger_apply(struct ledger *ledger, uint64_t number_end);
 void ledger_close(struct ledger *ledger, uint64_t number_end);

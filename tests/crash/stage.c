@@ -139,6 +139,7 @@ static void config_make(struct stage *stage)
     }
     stage->store.config.commit_log_file_size = STAGE_LOG_FILE;
     stage->store.config.consume_queue_file_size = STAGE_QUEUE_FILE;
+    stage->store.config.sync_flush_timeout_ms = stage->flush_timeout_ms ? stage->flush_timeout_ms : INT32_MAX;
     stage->store.config.index_slots = 50;
     stage->store.config.index_entries = 100;
     stage->store.config.flush_interval_ms = 1;

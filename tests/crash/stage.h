@@ -13,6 +13,7 @@ enum { STAGE_TOPICS = 4, STAGE_QUEUES = 3, STAGE_LOG_FILE = 32 << 10, STAGE_QUEU
 struct stage {
     char dir[96], root[128]; /* the store's folder lies in `dir` */
     bool sync;
+    int64_t flush_timeout_ms; /* 0: never; the test's clock jumps */
     struct store store;
     int board_fd, table_fd, ledger_fd, image_fd;
     struct ring_fds data[2], control[2];

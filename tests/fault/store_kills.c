@@ -134,7 +134,7 @@ static int config_make(void)
                      "brokerName=broker-a\nbrokerClusterName=C\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort=30911\n"
                      "storePathRootDir=%s\nmappedFileSizeCommitLog=%d\nmappedFileSizeConsumeQueue=%d\n"
                      "flushDiskType=%s\nmaxMessageSize=200000\ndefaultTopicQueueNums=%d\n"
-                     "maxHashSlotNum=%d\nmaxIndexNum=%d\n",
+                     "maxHashSlotNum=%d\nmaxIndexNum=%d\nsyncFlushTimeout=600000\n", /* a busy machine is no slow disk */
                      h.root, LOG_FILE, QUEUE_FILE, h.sync ? "SYNC_FLUSH" : "ASYNC_FLUSH", QUEUES, INDEX_SLOTS, INDEX_ENTRIES);
     int fd = memfd_create("config", 0);
     MUST(fd >= 0 && write(fd, text, (size_t)n) == n);

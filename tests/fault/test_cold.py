@@ -11,7 +11,7 @@ ROUNDS = 6
 
 
 @pytest.mark.parametrize("settings", [[f"mappedFileSizeCommitLog={1 << 20}", f"mappedFileSizeConsumeQueue={20 * 1000}"],
-                                      ["flushDiskType=SYNC_FLUSH"]], ids=["small-files", "sync-flush"])
+                                      ["flushDiskType=SYNC_FLUSH", "syncFlushTimeout=600000"]], ids=["small-files", "sync-flush"])
 def test_everything_dies(seeded, rounds, figures, tmp_path, settings):
     acked = {}
     with contextlib.ExitStack() as stack:

@@ -48,7 +48,7 @@ def test_nothing_unflushed_is_told(seeded, rounds, figures, tmp_path):
     held = 0
     sent = {0: [], 1: []}
     with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(FaultCluster("1m", "flushDiskType=SYNC_FLUSH"))
+        cluster = stack.enter_context(FaultCluster("1m", "flushDiskType=SYNC_FLUSH", "syncFlushTimeout=600000"))
         front = f"127.0.0.1:{cluster.workers('front')[0].ports[0]}"
         producer, consumer, asker = (stack.enter_context(remoting.Connection(front)) for _ in range(3))
         assert asker.put_topic(TOPIC, 2).code == remoting.OK

@@ -172,5 +172,5 @@ def test_deaths_at_points(seeded, rounds, figures, tmp_path):
 
 def test_deaths_at_points_with_sync_flush(seeded, rounds, figures, tmp_path):
     with contextlib.ExitStack() as stack:
-        rig = Rig(stack, "1m", "sync", tmp_path, "flushDiskType=SYNC_FLUSH")
+        rig = Rig(stack, "1m", "sync", tmp_path, "flushDiskType=SYNC_FLUSH", "syncFlushTimeout=600000")
         run_points(SYNC_POINTS, rounds(SYNC_POINT_DEATHS), rig, seeded, figures)
