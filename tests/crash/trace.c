@@ -100,11 +100,13 @@ static struct change *change_new(struct trace *trace, enum change_kind kind, con
     return change;
 }
 
-static const char *keep_text(const char *text)
+static const char *keep_text(struct trace *trace, const char *text)
 {
     char *copy = strdup(text);
     TRACE_MUST(copy);
-    return copy; /* names live as long as the program: there are few */
+    trace->texts = grow(trace->texts, trace->text_count, &trace->text_room, sizeof *trace->texts);
+    trace->texts[trace->text_count++] = copy;
+    return copy;
 }
 
 static void note_name(struct trace *trace, const struct file_site *site, const char *path, uint32_t node)
@@ -115,7 +117,7 @@ static void note_name(struct trace *trace, const struct file_site *site, const c
         return;
     struct change *change = change_new(trace, CHANGE_NAME, site, node);
     change->parent = parent;
-    change->name = keep_text(name);
+    change->name = keep_text(trace, name);
     entries_put(&trace->now, parent, change->name, node);
 }
 
@@ -148,7 +150,7 @@ static void note_unlink(struct trace *trace, const struct file_site *site, const
         return;
     struct change *change = change_new(trace, CHANGE_NO_NAME, site, NO_NODE);
     change->parent = parent;
-    change->name = keep_text(name);
+    change->name = keep_text(trace, name);
     entries_remove(&trace->now, parent, name);
 }
 
@@ -164,8 +166,8 @@ static void note_rename(struct trace *trace, const struct file_event *event)
     struct change *change = change_new(trace, CHANGE_RENAME, event->site, node);
     change->parent = from;
     change->parent_to = to;
-    change->name = keep_text(from_name);
-    change->name_to = keep_text(to_name);
+    change->name = keep_text(trace, from_name);
+    change->name_to = keep_text(trace, to_name);
     entries_remove(&trace->now, from, from_name);
     entries_put(&trace->now, to, change->name_to, node);
 }
@@ -318,7 +320,7 @@ static void base_load(struct trace *trace, uint32_t folder, const char *path)
         bool is_new = node == NO_NODE;
         if (is_new)
             node = node_new(trace, st.st_ino, S_ISDIR(st.st_mode));
-        entries_put(&trace->base, folder, keep_text(found->d_name), node);
+        entries_put(&trace->base, folder, keep_text(trace, found->d_name), node);
         char inside[PATH_MAX];
         snprintf(inside, sizeof inside, "%s/%s", path, found->d_name);
         if (S_ISDIR(st.st_mode))
@@ -359,6 +361,9 @@ void trace_free(struct trace *trace)
         free(trace->changes[i].data);
     for (size_t i = 0; i < trace->node_count; i++)
         free(trace->nodes[i].data);
+    for (size_t i = 0; i < trace->text_count; i++)
+        free(trace->texts[i]);
+    free(trace->texts);
     free(trace->changes);
     free(trace->nodes);
     free(trace->base.list);

@@ -76,6 +76,8 @@ struct trace {
     size_t change_count, change_room;
     struct { size_t from, to; } *delays; /* between them a sync is owed */
     size_t delay_count, delay_room;
+    char **texts; /* names */
+    size_t text_count, text_room;
     struct map *maps;
     size_t map_count, map_room;
 };
