@@ -326,7 +326,7 @@ def codes_of(path):
     def read(name):
         with open(os.path.join(ROOT, name)) as source:
             return source.read()
-    numbers = dict(re.findall(r"^X\((\w+), (\d+)\)", read("ipc/wire/request_code.def"), re.M))
+    numbers = dict(re.findall(r"^X\((\w+), (\d+)\b", read("ipc/wire/request_code.def"), re.M))
     return sorted({int(numbers[name]) for name in re.findall(r"\{REQUEST_(\w+),", read(path))})
 
 
