@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +13,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "contract.h"
 
 #define LOCK_NAME "lock"
+enum { HOLDER_ENDS_MS = 2000, HOLDER_LOOK_MS = 5 };
 
 struct runtime_dir {
     int fd, lock_fd;
@@ -44,9 +48,18 @@ static int is_still_the_file(int dir_fd, int lock_fd)
            ours.st_dev == named.st_dev;
 }
 
+/* Whether the supervisor that wrote its number into the lock still runs. One that was killed has lost its memory, and with
+ * it the link to its program, some time before its descriptors; and a child that it was just making holds them, too. */
+static bool holder_runs(const char *pid)
+{
+    char path[64], program[16];
+    snprintf(path, sizeof path, "/proc/%s/exe", pid);
+    return *pid && readlink(path, program, sizeof program) >= 0;
+}
+
 static int take_lock(struct runtime_dir *dir, const char *path, struct failure *failure)
 {
-    for (;;) {
+    for (int64_t until_ms = clock_monotonic_ms() + HOLDER_ENDS_MS;;) {
         char holder[32] = "";
         PN_CLOSE int fd = openat(dir->fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (fd < 0)
@@ -54,6 +67,10 @@ static int take_lock(struct runtime_dir *dir, const char *path, struct failure *
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
             if (read(fd, holder, sizeof holder - 1) > 0)
                 holder[strcspn(holder, "\n")] = 0;
+            if (!holder_runs(holder) && clock_monotonic_ms() < until_ms) {
+                usleep(HOLDER_LOOK_MS * 1000);
+                continue;
+            }
             return failure_set(failure, EXIT_CODE_IO, "a supervisor already runs in %s (pid %s)", path, holder);
         }
         if (!is_still_the_file(dir->fd, fd))

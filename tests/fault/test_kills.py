@@ -6,6 +6,7 @@ import itertools
 
 import java
 import remoting
+from cluster import Cluster
 from cluster_faults import FaultCluster, points
 from load import Load, assert_promises, now_us, quantiles, told
 
@@ -99,8 +100,9 @@ def test_random_kills(seeded, rounds, figures, tmp_path):
 class Stimuli:
     """What makes workers come to the rarer points: new topics, route queries, offset commits."""
 
-    def __init__(self, rig):
+    def __init__(self, rig, far=None):
         self.rig = rig
+        self.far = far  # name servers of another host
         self.number = itertools.count()
         self.connections = []
 
@@ -113,6 +115,9 @@ class Stimuli:
             broker = worker.broker or self.rig.cluster.brokers()[0]
             name = f"stimulus-{next(self.number) % 50}"
             self._post(self.rig.load.addresses[broker], lambda c: c.post_topic(name, 1 + next(self.number) % 8))
+
+        elif point == "front.register":  # it registers again when the name server is back
+            self.far.wait_restarted(self.far.kill("namesrv"))
 
     def _post(self, address, request):
         try:
@@ -133,7 +138,7 @@ def die_at(rig, stimuli, point: str, seeded) -> tuple:
     role = point.split(".")[0]
     worker = seeded.choice(rig.cluster.workers(role))
     rare = point in ("store.roll", "store.metadata", "store.metadata-file", "store.journal", "store.catalogue",
-                     "store.register", "store.recovering", "namesrv.register", "namesrv.query")
+                     "store.register", "store.recovering", "front.register", "namesrv.register", "namesrv.query")
     skip = 0 if rare else seeded.randrange(20)
     # Some deaths are the store's own fault: its successor then looks at what was under way with suspicion.
     action = "abort" if role == "store" and seeded.random() < 0.2 else "kill"
@@ -147,10 +152,10 @@ def die_at(rig, stimuli, point: str, seeded) -> tuple:
     return worker, deaths
 
 
-def run_points(names: list, count: int, rig, seeded, figures):
+def run_points(names: list, count: int, rig, seeded, figures, far=None):
     order = [names[i % len(names)] for i in range(count)]
     seeded.shuffle(order)
-    stimuli = Stimuli(rig)
+    stimuli = Stimuli(rig, far)
     deaths, hit = 0, collections.Counter()
     for n, point in enumerate(order):
         with explained(rig, lambda: f"death {n} at {point}"):
@@ -165,9 +170,11 @@ def run_points(names: list, count: int, rig, seeded, figures):
 
 def test_deaths_at_points(seeded, rounds, figures, tmp_path):
     with contextlib.ExitStack() as stack:
-        # Small files, so that they roll all the time.
-        rig = Rig(stack, "2m", "points", tmp_path, f"mappedFileSizeCommitLog={1 << 20}")
-        run_points(points(), rounds(POINT_DEATHS), rig, seeded, figures)
+        # A name server of another host, and small files, so that they roll all the time.
+        (tmp_path / "far.conf").write_text("[namesrv far]\n")
+        far = stack.enter_context(Cluster(file=tmp_path / "far.conf"))
+        rig = Rig(stack, "2m", "points", tmp_path, f"mappedFileSizeCommitLog={1 << 20}", f"namesrvAddr={far.namesrv}")
+        run_points(points(), rounds(POINT_DEATHS), rig, seeded, figures, far)
 
 
 def test_deaths_at_points_with_sync_flush(seeded, rounds, figures, tmp_path):
