@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/panic.h"
 #include "contract.h"
+#include "inherited.h"
 #include "shm/queue_table.h"
 #include "shm/segment.h"
 
@@ -182,7 +183,9 @@ int channels_listen(const char *who, const char *address, int *port, int *ret_fd
     socklen_t size;
     if (make_address(address, *port, &socket_address, &size) < 0)
         return failure_set(failure, EXIT_CODE_CONFIG, "%s: '%s' is not an IP address to listen on", who, address);
-    int fd = open_listening(&socket_address, size);
+    int fd = *port ? inherited_take(&socket_address) : -ENOENT;
+    if (fd < 0)
+        fd = open_listening(&socket_address, size);
     if (fd < 0)
         return failure_set(failure, EXIT_CODE_IO, "%s cannot listen on %s:%d: %s", who, address, *port, strerror(-fd));
     if (*port == 0)

@@ -37,7 +37,7 @@ void channels_broker_memory_close(struct broker_memory *memory);
 
 enum { CHANNELS_MAIN = 0, CHANNELS_VIP = 1, CHANNELS_VIP_DISTANCE = 2 };
 
-/* A listening socket; *port 0 takes a free one and tells it. `who` is for the failure's text. */
+/* A listening socket, inherited or made; *port 0 takes a free one and tells it. `who` is for the failure's text. */
 int channels_listen(const char *who, const char *address, int *port, int *ret_fd, struct failure *failure);
 /* Main port and the VIP port two below it. */
 int channels_listen_pair(const char *who, const char *address, int *port, int ret_fds[2], struct failure *failure);

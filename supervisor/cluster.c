@@ -338,14 +338,22 @@ static char *absolute(const char *path)
     return here && asprintf(&joined, "%s%s%s", here, path[0] == '/' ? "" : "/", path) > 0 ? joined : NULL;
 }
 
+/* What systemd made for this instance (RuntimeDirectory= and so on), else the default. */
+static const char *given_folder(const char *variable, const char *otherwise)
+{
+    const char *path = getenv(variable);
+    return path && path[0] == '/' && !strchr(path, ':') ? path : otherwise;
+}
+
 /* `dir` NULL: the system's folders. */
 static int set_folders(struct cluster *cluster, const char *dir)
 {
     if (!dir) {
-        cluster->runtime_dir = strdup("/run/pintle");
-        cluster->store_dir = strdup("/var/lib/pintle/store");
-        cluster->log_dir = strdup("/var/log/pintle");
-        return cluster->runtime_dir && cluster->store_dir && cluster->log_dir ? 0 : -ENOMEM;
+        cluster->runtime_dir = strdup(given_folder("RUNTIME_DIRECTORY", "/run/pintle"));
+        cluster->log_dir = strdup(given_folder("LOGS_DIRECTORY", "/var/log/pintle"));
+        if (asprintf(&cluster->store_dir, "%s/store", given_folder("STATE_DIRECTORY", "/var/lib/pintle")) < 0)
+            return -ENOMEM;
+        return cluster->runtime_dir && cluster->log_dir ? 0 : -ENOMEM;
     }
     PN_FREE char *base = absolute(dir);
     if (!base || asprintf(&cluster->runtime_dir, "%s/run", base) < 0 ||

@@ -97,9 +97,14 @@ static void check(struct worker *worker, int64_t step_ms)
     uint64_t progress = atomic_load_explicit(&worker->board->progress, memory_order_relaxed);
     uint32_t state = atomic_load_explicit(&worker->board->state, memory_order_relaxed);
     struct process_look look;
+    bool moved = progress != worker->seen_progress;
+    if (worker->state == CHILD_STARTING && moved) { /* recovery counts what it has looked at */
+        worker->seen_progress = progress;
+        if (worker->supervisor->phase == PHASE_STARTING)
+            notify_progress();
+    }
     if (worker->state != CHILD_READY)
         return;
-    bool moved = progress != worker->seen_progress;
     if (moved) {
         bool was_in_io = worker->said_in_io;
         hang_reset(worker);

@@ -72,11 +72,13 @@ void notify_ready(struct supervisor *supervisor)
 void notify_status(struct supervisor *supervisor)
 {
     char text[512];
-    unsigned ready = 0;
+    unsigned ready = 0, restarts = 0;
     size_t used = 0;
     for (unsigned i = 0; i < supervisor->worker_count; i++)
-        ready += supervisor->workers[i]->state == CHILD_READY;
+        ready += supervisor->workers[i]->state == CHILD_READY, restarts += supervisor->workers[i]->restarts;
     used = (size_t)snprintf(text, sizeof text, "STATUS=%u of %u workers serve", ready, supervisor->worker_count);
+    if (restarts)
+        used += (size_t)snprintf(text + used, sizeof text - used, "; %u restart%s", restarts, restarts == 1 ? "" : "s");
     for (unsigned i = 0; i < supervisor->worker_count && used < sizeof text; i++) {
         const struct worker *worker = supervisor->workers[i];
         if (worker->state == CHILD_FAILED)
@@ -87,6 +89,12 @@ void notify_status(struct supervisor *supervisor)
             used += (size_t)snprintf(text + used, sizeof text - used, "; %s: %s", worker->name, worker->status);
     }
     sd_notify(0, text);
+}
+
+void notify_progress(void)
+{
+    enum { EXTEND_US = 30 * 1000 * 1000 };
+    sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d", EXTEND_US);
 }
 
 void notify_reloading(void)

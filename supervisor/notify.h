@@ -11,6 +11,7 @@ void notify_set_starter(int fd);
 void notify_set_log(void); /* stderr is the log file now, no longer the starter's */
 void notify_ready(struct supervisor *supervisor);
 void notify_status(struct supervisor *supervisor); /* one line for `systemctl status` */
+void notify_progress(void); /* a long start goes on: systemd's patience is for those that do not */
 void notify_reloading(void); /* until the next notify_reloaded */
 void notify_reloaded(struct supervisor *supervisor);
 void notify_stopping(struct supervisor *supervisor);

@@ -16,6 +16,7 @@
 #include "contract.h"
 #include "control.h"
 #include "hang.h"
+#include "inherited.h"
 #include "notify.h"
 #include "shm/segment.h"
 
@@ -126,7 +127,11 @@ static int make_parts(struct supervisor *supervisor, struct failure *failure)
     int r = make_fault_page(supervisor);
     if (r < 0)
         return failure_set(failure, EXIT_CODE_IO, "cannot make the fault page: %s", strerror(-r));
-    r = make_workers(supervisor, failure);
+    r = inherited_open(failure);
+    if (r == 0)
+        r = make_workers(supervisor, failure);
+    if (r == 0)
+        r = inherited_all_taken(supervisor->cluster, failure);
     if (r < 0)
         return r;
     r = bus_bind(supervisor->event, dir, CONTRACT_BUS_SUPERVISOR, bus_in_message, supervisor, &supervisor->bus);
@@ -177,6 +182,7 @@ void supervisor_free(struct supervisor *supervisor)
     }
     for (unsigned i = 0; i < supervisor->worker_count; i++)
         worker_free(supervisor->workers[i]);
+    inherited_close();
     free(supervisor->workers);
     free(supervisor->brokers);
     pn_close_p(&supervisor->fault_page_readonly_fd);

@@ -55,7 +55,7 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 {
     int n;
     if (log_to_journal) {
-        n = snprintf(line, size, "<%d>", log_levels[level].priority);
+        n = snprintf(line, size, "<%d>%s: ", log_levels[level].priority, log_ident);
     } else {
         struct timespec now;
         struct tm parts;

@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "supervisor/cli/commands.h"
 
-/* Beside this program, as in a build folder, or in libexec, as installed. */
+/* Beside this program, as in a build folder; where an installation has them, from here or as it was configured. */
 static char *find_program(const char *name)
 {
     char self[4096];
@@ -17,12 +17,15 @@ static char *find_program(const char *name)
     self[size > 0 ? size : 0] = 0;
     char *slash = strrchr(self, '/');
     if (slash) {
+        static const char *const places[] = {"", PINTLE_LIBEXEC_FROM_BIN "/"};
         *slash = 0;
-        if (asprintf(&path, "%s/%s", self, name) < 0)
-            return NULL;
-        if (access(path, X_OK) == 0)
-            return path;
-        free(path);
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            if (asprintf(&path, "%s/%s%s", self, places[i], name) < 0)
+                return NULL;
+            if (access(path, X_OK) == 0)
+                return path;
+            free(path);
+        }
     }
     return asprintf(&path, PINTLE_LIBEXEC "/%s", name) < 0 ? NULL : path;
 }

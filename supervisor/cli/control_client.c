@@ -23,8 +23,13 @@ int control_client_open(const char *dir, struct control_client *ret_client)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
+    const char *given = getenv("RUNTIME_DIRECTORY"); /* ExecReload= of an instance of the service */
     ret_client->socket = -1;
-    if (dir)
+    if (dir && dir[0] == '@')
+        snprintf(ret_client->runtime_dir, sizeof ret_client->runtime_dir, SYSTEM_RUNTIME_DIR "%s", dir);
+    else if (!dir && given && given[0] == '/' && !strchr(given, ':'))
+        snprintf(ret_client->runtime_dir, sizeof ret_client->runtime_dir, "%s", given);
+    else if (dir)
         snprintf(ret_client->runtime_dir, sizeof ret_client->runtime_dir, "%s/run", dir);
     else
         snprintf(ret_client->runtime_dir, sizeof ret_client->runtime_dir, SYSTEM_RUNTIME_DIR);

@@ -16,7 +16,7 @@
 static const char usage[] =
     "usage: pintle down [--dir DIR]\n"
     "Stops the cluster in order (fronts drain, stores flush) and waits for its end.\n"
-    "  --dir DIR   folder of the cluster (default: the system's)\n";
+    "  --dir DIR   folder of the cluster, or @NAME: that of pintle@NAME.service (default: pintle.service)\n";
 
 /* The connection's other end, whoever that is: a pidfd taken before the request cannot mean a later process. */
 static int pidfd_of(int socket)

@@ -21,7 +21,7 @@ static const char usage[] =
     "                      sandbox must forbid; the worker dies of it or says how it ended\n"
     "  --skip N            pass the point N times first\n"
     "  --argument N        stall: for N milliseconds\n"
-    "  --dir DIR           folder of the cluster (default: the system's)\n"
+    "  --dir DIR           folder of the cluster, or @NAME: that of pintle@NAME.service (default: pintle.service)\n"
     "kill and abort are for one death, then the point is disarmed.\n";
 
 struct fault_command {

@@ -13,7 +13,7 @@ static const char usage[] =
     "usage: pintle reload [--dir DIR] [--json]\n"
     "Takes changes of the cluster file and of the brokers' files. Says of each changed key whether it is in force now or\n"
     "waits for a restart. A file that cannot be used is refused whole (78) and everything stays as it was.\n"
-    "  --dir DIR   folder of the cluster (default: the system's)\n";
+    "  --dir DIR   folder of the cluster, or @NAME: that of pintle@NAME.service (default: pintle.service)\n";
 
 static const char *text_of(const json_t *change, const char *key)
 {

@@ -14,7 +14,7 @@
 static const char usage[] =
     "usage: pintle status [--dir DIR] [--json]\n"
     "Shows the cluster's processes.\n"
-    "  --dir DIR   folder of the cluster (default: the system's)\n"
+    "  --dir DIR   folder of the cluster, or @NAME: that of pintle@NAME.service (default: pintle.service)\n"
     "  --json      for programs\n";
 
 static const char *text_of(const json_t *object, const char *key)

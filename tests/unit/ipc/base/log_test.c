@@ -84,7 +84,7 @@ static void test_journal_lines(void **state)
 {
     int status = run_child(write_to_journal, NULL);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 74);
-    assert_string_equal(output, "<7>d\n<6>i\n<4>w\n<3>e\n<2>f 1\n");
+    assert_string_equal(output, "<7>x: d\n<6>x: i\n<4>x: w\n<3>x: e\n<2>x: f 1\n");
 }
 
 static void write_long(void *argument)
