@@ -19,6 +19,8 @@
 #include "broker/format/layout.h"
 #include "remover.h"
 
+enum { BLOCK_ENTRIES = 512 };
+
 unsigned consume_queue_file_fds_max(void)
 {
     struct rlimit limit = {0};
@@ -194,6 +196,12 @@ static int file_use(struct consume_queues *queues, struct consume_queue *queue, 
     return 0;
 }
 
+static struct queue_entry entry_parse(const uint8_t *data, int64_t offset)
+{
+    return (struct queue_entry){.queue_offset = offset, .log_pos = (int64_t)be64_load(data), .size = be32_load(data + 8),
+                                .tags_code = (int64_t)be64_load(data + 12)};
+}
+
 static int entry_read(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t offset,
                       struct queue_entry *ret_entry)
 {
@@ -205,8 +213,7 @@ static int entry_read(struct consume_queues *queues, struct consume_queue *queue
     ssize_t n = file_layer_pread(queue->fd, data, sizeof data, pos % queues->file_size);
     if (n != (ssize_t)sizeof data)
         return n < 0 ? (int)n : -EUCLEAN;
-    *ret_entry = (struct queue_entry){.queue_offset = offset, .log_pos = (int64_t)be64_load(data),
-                                      .size = be32_load(data + 8), .tags_code = (int64_t)be64_load(data + 12)};
+    *ret_entry = entry_parse(data, offset);
     return 0;
 }
 
@@ -220,23 +227,83 @@ static bool entry_is_preblank(const struct queue_entry *entry)
     return entry->log_pos == 0 && entry->size == QUEUE_ENTRY_PREBLANK_SIZE;
 }
 
-/* Entries grow with their log position and end with zeros: halving finds the first one in [low, high) that is not valid,
- * or that points at or behind `log_pos` (pre-blank ones point before everything). */
+static bool entry_before(const struct queue_entry *entry, int64_t log_pos)
+{
+    return entry_valid(entry) && (entry_is_preblank(entry) || entry->log_pos < log_pos);
+}
+
+/* The end of a range of one file, when entries behind a hole in it do not count. */
+static int64_t range_clip(const struct consume_queues *queues, int fd, int64_t low, int64_t high)
+{
+    int64_t hole = lseek(fd, low * QUEUE_ENTRY_SIZE % queues->file_size, SEEK_HOLE);
+    if (hole < 0)
+        return high;
+    int64_t entries = (hole - low * QUEUE_ENTRY_SIZE % queues->file_size + QUEUE_ENTRY_SIZE - 1) / QUEUE_ENTRY_SIZE;
+    return entries < high - low ? low + entries : high;
+}
+
+/* The same in one read, when few are left. */
+static int first_from_block(struct consume_queues *queues, struct consume_queue *queue, int64_t low, int64_t high,
+                            int64_t log_pos, int64_t *ret_offset)
+{
+    uint8_t block[BLOCK_ENTRIES * QUEUE_ENTRY_SIZE];
+    size_t size = (size_t)(high - low) * QUEUE_ENTRY_SIZE;
+    ssize_t n = file_layer_pread(queue->fd, block, size, low * QUEUE_ENTRY_SIZE % queues->file_size);
+    if (n != (ssize_t)size)
+        return n < 0 ? (int)n : -EUCLEAN;
+    for (const uint8_t *at = block; low < high; low++, at += QUEUE_ENTRY_SIZE) {
+        struct queue_entry entry = entry_parse(at, low);
+        if (!entry_before(&entry, log_pos))
+            break;
+    }
+    *ret_offset = low;
+    return 0;
+}
+
+/* Entries grow with their log position and end with zeros: halving finds the first one in [low, high), which lies in one
+ * file, that is not valid, or that points at or behind `log_pos` (pre-blank ones point before everything). Most queues are
+ * short: of a hundred thousand each may cost a start some ten system calls, not a hundred. */
 static int first_from(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t low,
                       int64_t high, int64_t log_pos, int64_t *ret_offset)
 {
-    while (low < high) {
+    *ret_offset = low;
+    if (low >= high)
+        return 0;
+    int r = file_use(queues, queue, topic, low * QUEUE_ENTRY_SIZE, false);
+    if (r < 0)
+        return r;
+    high = range_clip(queues, queue->fd, low, high);
+    while (high - low > BLOCK_ENTRIES) {
         int64_t middle = low + (high - low) / 2;
         struct queue_entry entry;
-        int r = entry_read(queues, queue, topic, middle, &entry);
+        r = entry_read(queues, queue, topic, middle, &entry);
         if (r < 0)
             return r;
-        if (entry_valid(&entry) && (entry_is_preblank(&entry) || entry.log_pos < log_pos))
+        if (entry_before(&entry, log_pos))
             low = middle + 1;
         else
             high = middle;
     }
-    *ret_offset = low;
+    return first_from_block(queues, queue, low, high, log_pos, ret_offset);
+}
+
+/* The same over a row of files from `file` on. */
+static int first_from_row(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t first,
+                          int64_t high, int64_t log_pos, int64_t *ret_offset)
+{
+    int64_t per_file = queues->file_size / QUEUE_ENTRY_SIZE;
+    *ret_offset = first;
+    /* The last file whose first entry is before it, or the first one. */
+    for (int64_t start = high > first ? (high - 1) / per_file * per_file : first; start >= first; start -= per_file) {
+        struct queue_entry entry;
+        int r = start > first ? entry_read(queues, queue, topic, start, &entry) : 0;
+        if (r < 0)
+            return r;
+        if (start > first && !entry_before(&entry, log_pos))
+            continue;
+        return first_from(queues, queue, topic, start, start + per_file < high ? start + per_file : high, log_pos,
+                          ret_offset);
+    }
     return 0;
 }
 
@@ -351,7 +418,7 @@ static int end_find(struct consume_queues *queues, struct consume_queue *queue, 
     int r = 0;
     if (queues->trusted_pos != INT64_MAX) {
         int64_t all = first + (int64_t)count * per_file;
-        r = first_from(queues, queue, topic, first, all, queues->trusted_pos, &end);
+        r = first_from_row(queues, queue, topic, first, all, queues->trusted_pos, &end);
         if (r == 0)
             r = tail_clear(queues, queue, topic, end, all * QUEUE_ENTRY_SIZE);
     }
@@ -442,7 +509,7 @@ int consume_queue_file_cut(struct consume_queues *queues, struct consume_queue *
     int64_t end = 0;
     r = files_list(queues, queue, topic, &list, &count);
     if (r == 0)
-        r = first_from(queues, queue, topic, count ? list[0] / QUEUE_ENTRY_SIZE : 0, queue->written_offset, log_end, &end);
+        r = first_from_row(queues, queue, topic, count ? list[0] / QUEUE_ENTRY_SIZE : 0, queue->written_offset, log_end, &end);
     if (r < 0)
         return r;
     int64_t pos = end * QUEUE_ENTRY_SIZE;
