@@ -219,26 +219,39 @@ static bool timed_out(struct answers *answers, uint64_t number, const struct sen
     return clock_realtime_ms() - answers->waiting_ms >= answers->store->config.sync_flush_timeout_ms;
 }
 
-/* Entries behind `from` that do not wait for the disk. Answered now, and marked so that their turn brings no second answer. */
+static bool is_early(const struct ledger_entry *entry)
+{
+    return entry->flags & LEDGER_NO_WAIT && !(entry->flags & LEDGER_NO_ANSWER);
+}
+
+/* Entries behind `from` that do not wait for the disk. Answered now, and marked so that their turn brings no second answer:
+ * behind the publication, for a mark without an answer would be an answer that never comes. */
 static unsigned early_post(struct answers *answers, uint64_t from, int64_t known_pos, const struct send_batch *batch)
 {
     struct ledger *ledger = answers->store->ledger;
-    uint64_t n = from > answers->early_to ? from : answers->early_to;
+    uint64_t begin = from > answers->early_to ? from : answers->early_to, n = begin;
     unsigned count = 0;
+    answers->early = true;
     for (; n < ledger_applied(ledger); n++) {
-        struct ledger_entry entry = *ledger_get(ledger, n);
-        if (!(entry.flags & LEDGER_NO_WAIT) || entry.flags & LEDGER_NO_ANSWER)
+        const struct ledger_entry *entry = ledger_get(ledger, n);
+        if (!is_early(entry))
             continue;
-        if (entry.log_pos + entry.size > known_pos)
+        if (entry->log_pos + entry->size > known_pos)
             break;
-        answers->early = true;
         entry_answer(answers, n, batch);
-        answers->early = false;
+    }
+    answers->early = false;
+    answers->early_to = n;
+    peers_publish(answers->store->peers);
+    for (n = begin; n < answers->early_to; n++) {
+        struct ledger_entry entry = *ledger_get(ledger, n);
+        if (!is_early(&entry))
+            continue;
+        if (count++ == 0)
+            FAULT_POINT(STORE_ANSWERED);
         entry.flags |= LEDGER_NO_ANSWER;
         ledger_replace(ledger, n, &entry);
-        count++;
     }
-    answers->early_to = n;
     return count;
 }
 
