@@ -288,6 +288,10 @@ static bool missed_take(struct index *index)
     int64_t from = atomic_load_explicit(&index->missed_pos, memory_order_acquire);
     if (from < 0)
         return false;
+    /* What came into the ring before it was full lies before `from`, and would be taken for done behind this walk. The tail
+     * is stored before what is missed, so a look at it now sees all of that. */
+    if (atomic_load_explicit(&index->tail, memory_order_acquire) != atomic_load_explicit(&index->head, memory_order_relaxed))
+        return true;
     index->walk_pos = from > index->done_pos ? from : index->done_pos;
     index->walk_end = atomic_load_explicit(&index->store->queue_table->dispatched_pos, memory_order_acquire);
     return index->walk_pos < index->walk_end;
