@@ -201,7 +201,10 @@ static const struct room {
     [SANDBOX_STORE] = {"store",
                        {write_calls},
                        never_store,
-                       {{FOLDER_WRITE, "storePathRootDir"}, {FOLDER_WRITE, "storePathCommitLog"}},
+                       /* around: a file of the log that goes is renamed into a folder beside the log's own */
+                       {{FOLDER_WRITE, "storePathRootDir"},
+                        {FOLDER_WRITE, "storePathCommitLog"},
+                        {FOLDER_WRITE_AROUND, "storePathCommitLog"}},
                        false},
     [SANDBOX_NAMESRV] = {"namesrv",
                          {write_calls, accept_calls, bind_calls},
