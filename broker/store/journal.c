@@ -153,10 +153,12 @@ static void learn_notes(struct journal *journal)
     journal->notes_known = true;
     memset(journal->note_counts, 0, sizeof journal->note_counts);
     struct stat st;
-    if (journal->fd < 0 || fstat(journal->fd, &st) < 0 || st.st_size == 0)
+    /* By name: a predecessor may have died before it said whose file this is, and its notes are good all the same. */
+    PN_CLOSE int fd = file_layer_open(journal->path, O_RDONLY, 0);
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
         return;
     PN_FREE uint8_t *data = malloc((size_t)st.st_size);
-    ssize_t n = data ? file_layer_pread(journal->fd, data, (size_t)st.st_size, 0) : -ENOMEM;
+    ssize_t n = data ? file_layer_pread(fd, data, (size_t)st.st_size, 0) : -ENOMEM;
     struct journal_scan scan;
     int r = n < 0 ? (int)n : journal_file_scan(data, (size_t)n, take_note, journal, &scan);
     if (r < 0 || scan.damages)
@@ -211,8 +213,10 @@ static int write_new(struct journal *journal, const struct adding *adding)
     int r = file_layer_pwrite(fd, adding->bytes.data, adding->bytes.size, 0);
     if (r == 0)
         r = file_layer_fdatasync(fd);
-    if (r == 0)
+    if (r == 0) {
+        journal->rewrite = true; /* until it is known which of the two has the name */
         r = file_layer_rename(journal->temp, journal->path);
+    }
     if (r < 0) {
         (void)file_layer_unlink(journal->temp); /* a full disk needs the room */
         return r;
@@ -243,8 +247,6 @@ static int rewrite_file(struct journal *journal)
             journal->mark = journal->offsets_mark = mark;
             journal->rewrite = false;
             atomic_store_explicit(&journal->words->snapshot_size, adding.bytes.size, memory_order_relaxed);
-        } else if (r != -ESTALE) {
-            journal->rewrite = true; /* the folder may not hold what it seems to */
         }
         journal_bytes_free(&adding.bytes);
     }

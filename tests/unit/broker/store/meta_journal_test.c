@@ -144,6 +144,7 @@ static void test_foreign_bytes(void **state)
 
 static struct {
     _Atomic int refuse; /* negative errno for each write, sync and truncate of the journal */
+    _Atomic int refuse_new; /* for the making of a new file */
     _Atomic bool hold_sync;
     _Atomic unsigned held, refused;
 } disk;
@@ -158,6 +159,8 @@ static int disk_before(void *context, const struct file_event *event, size_t *mo
             usleep(1000);
     }
     int r = event->op == FILE_WRITE || event->op == FILE_SYNC || event->op == FILE_OPEN ? atomic_load(&disk.refuse) : 0;
+    if (r == 0 && event->op == FILE_OPEN && event->flags & O_CREAT)
+        r = atomic_load(&disk.refuse_new);
     if (r < 0)
         atomic_fetch_add(&disk.refused, 1);
     return r;
@@ -376,28 +379,64 @@ static void test_random_changes(void **state)
     run_end(&run);
 }
 
+/* About 2 KB for the journal. */
+static void change_topic(struct running *run, const char *extra, int i)
+{
+    struct topic *topic;
+    struct topic_wish wish = {.name = TEXT("t"), .read_queues = 4, .write_queues = 4, .perm = i % 2 ? 6 : 4, .extra = extra};
+    assert_int_equal(topics_put(&run->f.store, &wish, &topic), 0);
+}
+
+static void make_extra(char *extra, size_t size)
+{
+    memset(extra, 'x', size);
+    memcpy(extra, "{\"k\":\"", 6);
+    memcpy(extra + size - 3, "\"}", 3);
+}
+
 static void test_stays_small(void **state)
 {
     struct running run;
+    char extra[2000];
+    uint64_t largest = 0;
     run_begin(&run);
     run_open(&run, false);
     add_topic(&run, "t", 4);
-    char extra[2000];
-    memset(extra, 'x', sizeof extra);
-    memcpy(extra, "{\"k\":\"", 6);
-    memcpy(extra + sizeof extra - 3, "\"}", 3);
-    struct topic *topic;
-    uint64_t largest = 0;
+    make_extra(extra, sizeof extra);
     for (int i = 0; i < 4000; i++) { /* 8 MB of changes to one topic */
-        struct topic_wish wish = {.name = TEXT("t"), .read_queues = 4, .write_queues = 4, .perm = i % 2 ? 6 : 4,
-                                  .extra = extra};
-        assert_int_equal(topics_put(&run.f.store, &wish, &topic), 0);
+        change_topic(&run, extra, i);
         if (i % 50 == 0)
             RUN_UNTIL(&run, is_journalled(&run));
         uint64_t size = journal_end_pos(run.f.store.journal);
         largest = size > largest ? size : largest;
     }
     assert_true(largest < 3 * JOURNAL_SIZE_LEAST);
+    run_end(&run);
+}
+
+/* A disk without room for a smaller file: the large one goes on. */
+static void test_cannot_be_smaller(void **state)
+{
+    struct running run;
+    char extra[2000];
+    int changes = 0, after = 0;
+    run_begin(&run);
+    run_open(&run, false);
+    add_topic(&run, "t", 4);
+    make_extra(extra, sizeof extra);
+    RUN_UNTIL(&run, is_journalled(&run));
+    atomic_store(&disk.refused, 0);
+    atomic_store(&disk.refuse_new, -ENOSPC);
+    file_layer_watch(&disk_watch);
+    while (after < 200 && changes < 4000) {
+        change_topic(&run, extra, changes++);
+        RUN_UNTIL(&run, is_journalled(&run) || journal_error(run.f.store.journal) < 0);
+        assert_int_equal(journal_error(run.f.store.journal), 0);
+        after += atomic_load(&disk.refused) > 0;
+    }
+    assert_int_equal(after, 200);
+    atomic_store(&disk.refuse_new, 0);
+    file_layer_watch(NULL);
     run_end(&run);
 }
 
@@ -759,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_every_cut),          cmocka_unit_test(test_every_flip),
         cmocka_unit_test(test_foreign_bytes),      cmocka_unit_test(test_host_dies),
         cmocka_unit_test(test_random_changes),     cmocka_unit_test(test_stays_small),
+        cmocka_unit_test(test_cannot_be_smaller),
         cmocka_unit_test(test_store_dies),         cmocka_unit_test(test_sync_before_answer),
         cmocka_unit_test(test_full_disk),          cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_newer_wins),         cmocka_unit_test(test_newer_version_wins),
