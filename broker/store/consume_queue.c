@@ -258,8 +258,10 @@ static int trim_topic(struct topic *topic, void *context)
     int r = 0;
     for (uint32_t n = 0; r == 0 && n < topic->slot_count; n++) {
         const struct queue_slot *slot = slot_of(queues, topic->slot_base + n);
-        int64_t min_pos = atomic_load_explicit(&slot->min_offset, memory_order_relaxed) * QUEUE_ENTRY_SIZE;
-        int64_t file_pos = min_pos - min_pos % queues->file_size;
+        int64_t min = atomic_load_explicit(&slot->min_offset, memory_order_relaxed);
+        int64_t max = atomic_load_explicit(&slot->max_offset, memory_order_relaxed);
+        /* The file of the last entry stays, expired or not: a cold start learns from it which offset is next. */
+        int64_t pos = (min < max ? min : max - 1) * QUEUE_ENTRY_SIZE, file_pos = pos - pos % queues->file_size;
         if (file_pos <= 0)
             continue;
         char path[4096];
@@ -455,6 +457,7 @@ static int pending_write(struct consume_queues *queues, struct consume_queue *qu
     uint32_t index = queue->pending_first;
     while (r == 0 && queue->pending_count > 0) {
         int64_t first = queues->entries[index].queue_offset;
+        uint64_t grown = 0;
         size_t n = 0;
         do {
             const struct queue_entry *entry = &queues->entries[index];
@@ -464,12 +467,14 @@ static int pending_write(struct consume_queues *queues, struct consume_queue *qu
             be64_store(to + 12, (uint64_t)entry->tags_code);
             queue->last_store_ms = entry->store_ms;
             if (entry->queue_offset >= queue->written_offset) /* else written again, in recovery */
-                queue->put_bytes += entry->size;
+                grown += entry->size;
             index = entry->next_pending;
             n++;
             queue->pending_count--;
         } while (queue->pending_count > 0 && queues->entries[index].queue_offset == first + (int64_t)n);
         r = consume_queue_file_write(queues, queue, topic->name, first, queues->scratch, n);
+        if (r == 0)
+            queue->put_bytes += grown;
         if (r == 0 && first + (int64_t)n > queue->written_offset)
             queue->written_offset = first + (int64_t)n;
     }

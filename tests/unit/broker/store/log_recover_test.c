@@ -1,7 +1,8 @@
 /* Recovery: cold from files in every state that a death or a host's crash leaves, warm from the ledger. */
+#include "broker/store/remover.h"
 #include "log_fixture.h"
 
-enum { FILE_SIZE = 4096 };
+enum { FILE_SIZE = 4096, ENTRIES_PER_FILE = 20 };
 
 /* Copies of a log file with its last record cut at each byte, zeros or rubbish behind. */
 static void test_torn_tail(void **state)
@@ -176,6 +177,41 @@ static void test_first_files_deleted(void **state)
     log_fixture_end(&f);
 }
 
+/* All messages of a queue have expired, and they filled its files to the last byte: its offsets go on all the same. */
+static void test_expired_to_the_end(void **state)
+{
+    struct log_fixture f;
+    char path[256];
+    log_fixture_begin(&f, FILE_SIZE);
+    log_fixture_open(&f, START_FIRST, true);
+    for (unsigned i = 0; i < 2 * ENTRIES_PER_FILE; i++)
+        log_fixture_put(&f, "T", 1, 30);
+    int64_t begin = commit_log_end(f.store.commit_log);
+    while (commit_log_files_end(f.store.commit_log) < begin + 3 * FILE_SIZE)
+        log_fixture_put(&f, "T", 0, 30);
+    struct topic *topic = topics_find(f.store.topics, bytes_of("T"));
+    consume_queues_set_min(f.store.consume_queues, topic->slot_base + 1, topic->slot_generation, 2 * ENTRIES_PER_FILE);
+    assert_int_equal(consume_queues_clean_expired(&f.store), 0);
+    struct remover *remover = consume_queues_remover(f.store.consume_queues);
+    for (unsigned i = 0; remover_busy(remover) && i < 30000; i++)
+        usleep(1000);
+    assert_false(remover_busy(remover));
+    snprintf(path, sizeof path, "%s/consumequeue/T/1/%020d", f.dir, 0);
+    assert_int_equal(access(path, F_OK), -1);
+    int64_t last = commit_log_files_end(f.store.commit_log) - FILE_SIZE;
+    log_fixture_die(&f);
+    for (int64_t pos = 0; pos < last; pos += FILE_SIZE) {
+        commit_log_file_path(f.log_dir, pos, path, sizeof path);
+        assert_int_equal(unlink(path), 0);
+    }
+    log_fixture_forget(&f);
+    log_fixture_open(&f, START_FIRST, true);
+    assert_int_equal(log_fixture_max(&f, "T", 1), 2 * ENTRIES_PER_FILE);
+    assert_int_equal(log_fixture_min(&f, "T", 1), 2 * ENTRIES_PER_FILE);
+    log_fixture_die(&f);
+    log_fixture_end(&f);
+}
+
 static void entry_under_way(struct log_fixture *f, unsigned index, const uint8_t *record, size_t size, int64_t pos)
 {
     struct ledger_entry entry = {.ring_pos = index * 64, .peer_generation = 1, .peer_id = 1, .ring_size = 64,
@@ -272,7 +308,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_torn_tail),           cmocka_unit_test(test_many_files),
         cmocka_unit_test(test_queues_ahead_of_log), cmocka_unit_test(test_first_files_deleted),
-        cmocka_unit_test(test_warm),                cmocka_unit_test(test_not_believed),
+        cmocka_unit_test(test_expired_to_the_end),  cmocka_unit_test(test_warm),
+        cmocka_unit_test(test_not_believed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
