@@ -150,13 +150,6 @@ void attach_free(struct attach *attach)
     free(attach);
 }
 
-void attach_hang_up(struct attach *attach, uint32_t peer)
-{
-    for (struct client *client = attach ? attach->clients : NULL; client; client = client->next)
-        if (client->set.peer == peer)
-            shutdown(client->fd, SHUT_RDWR); /* seen by both ends: on_client does the rest */
-}
-
 int attach_each(struct attach *attach, int (*visit)(const struct ring_set *set, const char *name, void *context),
                 void *context)
 {

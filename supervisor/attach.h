@@ -12,9 +12,6 @@ int attach_create(struct supervisor *supervisor, struct broker *broker, struct a
                   struct failure *failure);
 void attach_free(struct attach *attach);
 
-/* The store gave this client up: hangs up on it, so that it knows. Unknown (it has gone meanwhile): nothing. */
-void attach_hang_up(struct attach *attach, uint32_t peer);
-
 /* Calls back for each client; stops at the first negative return and returns it. `attach` may be NULL. */
 int attach_each(struct attach *attach, int (*visit)(const struct ring_set *set, const char *name, void *context),
                 void *context);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attach.h"
 #include "base/log.h"
 #include "bus/bus_msg.h"
 #include "notify.h"
@@ -24,7 +23,6 @@ static int take(struct worker *worker, enum bus_msg_kind kind, struct bytes mess
     struct bus_hello hello;
     struct bus_failed failed;
     struct bytes text;
-    uint32_t peer;
     int r = 0;
     switch (kind) {
     case BUS_HELLO:
@@ -46,11 +44,6 @@ static int take(struct worker *worker, enum bus_msg_kind kind, struct bytes mess
         r = bus_msg_decode_failed(message, &failed);
         if (r == 0)
             keep_status(worker, failed.text);
-        return r;
-    case BUS_PEER_BROKEN:
-        r = bus_msg_decode_peer_broken(message, &peer);
-        if (r == 0 && worker->broker)
-            attach_hang_up(worker->broker->attach, peer);
         return r;
     default:
         return -EBADMSG;

@@ -115,8 +115,6 @@ static void peer_break(struct store *store, struct peer *peer, const char *what)
     peer->broken = true;
     board_add(store->board, COUNTER_RING_BAD, 1);
     log_warning("peer %u (%s): %s; its rings are given up", peer->id, peer->name, what);
-    if (peer->native)
-        worker_peer_broken(&store->worker, peer->id); /* a word that gets lost: it only waits for answers in vain */
 }
 
 /* Control. */

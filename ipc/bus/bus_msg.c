@@ -106,14 +106,6 @@ int bus_msg_encode_reload(const char *text, struct bytes *ret_message)
     return encode_text(BUS_RELOAD, text, ret_message);
 }
 
-int bus_msg_encode_peer_broken(uint32_t peer, struct bytes *ret_message)
-{
-    struct writer w;
-    writer_begin(&w, BUS_PEER_BROKEN, 1);
-    put_u64(&w, peer);
-    return writer_finish(&w, ret_message);
-}
-
 int bus_msg_encode_failed(const struct bus_failed *failed, struct bytes *ret_message)
 {
     struct writer w;
@@ -348,17 +340,6 @@ int bus_msg_decode_text(struct bytes message, struct bytes *ret_text)
 int bus_msg_decode_reload(struct bytes message, struct bytes *ret_text)
 {
     return decode_text(message, BUS_RELOAD, ret_text);
-}
-
-int bus_msg_decode_peer_broken(struct bytes message, uint32_t *ret_peer)
-{
-    READER r;
-    int result = reader_expect(&r, message, BUS_PEER_BROKEN);
-    if (result < 0)
-        return result;
-    uint64_t peer = get_u64(&r);
-    *ret_peer = (uint32_t)peer;
-    return r.bad || peer > UINT32_MAX ? -EBADMSG : 0;
 }
 
 int bus_msg_decode_failed(struct bytes message, struct bus_failed *ret_failed)

@@ -21,8 +21,7 @@ enum bus_msg_kind {
     BUS_HEARTBEAT,      /* store → name server, each second: alive, and the data version it should have */
     BUS_REGISTER_AGAIN, /* name server → store: I do not know you or not this version; send the whole table */
     BUS_NAMESRV_HELLO,  /* store → name server, on connect, so that a ROUTER learns its identity */
-    BUS_PEER_BROKEN,   /* store → supervisor: this native client wrote nonsense and was given up; hang up on it */
-    BUS_REGISTERED,    /* name server → store: your whole table is in the routes */
+    BUS_REGISTERED = 13, /* name server → store: your whole table is in the routes */
 };
 
 struct bus_hello {
@@ -68,7 +67,6 @@ int bus_msg_encode_plain(enum bus_msg_kind kind, struct bytes *ret_message); /* 
 int bus_msg_encode_hello(const struct bus_hello *hello, struct bytes *ret_message);
 int bus_msg_encode_status(const char *text, struct bytes *ret_message);
 int bus_msg_encode_reload(const char *text, struct bytes *ret_message);
-int bus_msg_encode_peer_broken(uint32_t peer, struct bytes *ret_message);
 int bus_msg_encode_failed(const struct bus_failed *failed, struct bytes *ret_message);
 int bus_msg_encode_registration(const struct bus_registration *registration, struct bytes *ret_message);
 int bus_msg_encode_heartbeat(enum bus_msg_kind kind, const struct bus_heartbeat *heartbeat, struct bytes *ret_message);
@@ -77,7 +75,6 @@ int bus_msg_kind(struct bytes message, enum bus_msg_kind *ret_kind);
 int bus_msg_decode_hello(struct bytes message, struct bus_hello *ret_hello);
 int bus_msg_decode_text(struct bytes message, struct bytes *ret_text); /* STATUS */
 int bus_msg_decode_reload(struct bytes message, struct bytes *ret_text);
-int bus_msg_decode_peer_broken(struct bytes message, uint32_t *ret_peer);
 int bus_msg_decode_failed(struct bytes message, struct bus_failed *ret_failed);
 int bus_msg_decode_registration(struct bytes message, struct bus_registration *ret_registration);
 void bus_registration_free(struct bus_registration *registration);

@@ -46,7 +46,7 @@ PINTLE_API void pintle_producer_close(pintle_producer *producer);
  * broker gave this client up. `ret_ticket` identifies the receipt. */
 PINTLE_API int pintle_send(pintle_producer *producer, const pintle_message *message, uint64_t *ret_ticket);
 /* Next receipt, in order of completion. timeout_us: 0 = do not wait, −1 = for ever; it spins a little first where more
- * than one processor is there. -ETIMEDOUT / -EAGAIN: none. */
+ * than one processor is there. -ETIMEDOUT / -EAGAIN: none; -EPIPE: nobody will answer any more. */
 PINTLE_API int pintle_receive(pintle_producer *producer, pintle_receipt *ret_receipt, int64_t timeout_us);
 /* Send and wait for this message's receipt. */
 PINTLE_API int pintle_send_wait(pintle_producer *producer, const pintle_message *message, pintle_receipt *ret_receipt,

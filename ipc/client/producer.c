@@ -202,6 +202,13 @@ static int sleep_for_receipt(struct pintle_producer *producer, int64_t deadline_
     return r > 0 && fds[1].revents && !fds[0].revents ? -EPIPE : 0;
 }
 
+/* For a caller that polls: a bell that was hung up is readable for ever and never rings. */
+static bool is_hung_up(const struct pintle_producer *producer)
+{
+    struct pollfd bell = {.fd = producer->attachment.reply.fds.data};
+    return poll(&bell, 1, 0) > 0 && (bell.revents & POLLHUP);
+}
+
 static void relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -219,7 +226,7 @@ int pintle_receive(struct pintle_producer *producer, struct pintle_receipt *ret_
             return -EAGAIN;
         ring_bell_clear(producer->attachment.reply.fds.data);
         if (ring_may_sleep(&producer->attachment.reply))
-            return -EAGAIN;
+            return is_hung_up(producer) ? -EPIPE : -EAGAIN;
         r = take_receipt(producer, ret_receipt);
         return r == 0 ? -EAGAIN : r < 0 ? r : 0;
     }

@@ -195,12 +195,6 @@ void worker_status(struct worker *worker, const char *text)
     (void)say(worker, bus_msg_encode_status(text, &message), message);
 }
 
-void worker_peer_broken(struct worker *worker, uint32_t peer)
-{
-    struct bytes message = {NULL, 0};
-    (void)say(worker, bus_msg_encode_peer_broken(peer, &message), message);
-}
-
 int worker_failed(struct worker *worker, int exit_code, const char *format, ...)
 {
     char text[512];

@@ -67,8 +67,6 @@ void worker_free(struct worker *worker);
 void worker_ready(struct worker *worker);
 /* One line for people: how far a long start is. */
 void worker_status(struct worker *worker, const char *text);
-/* A native client was given up: the supervisor is to hang up on it. */
-void worker_peer_broken(struct worker *worker, uint32_t peer);
 /* Last words of a worker that cannot serve, to the log and the supervisor. Returns the exit code. */
 int worker_failed(struct worker *worker, int exit_code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

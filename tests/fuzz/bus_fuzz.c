@@ -44,16 +44,10 @@ static void check_small(struct bytes message)
 {
     struct bus_failed failed, failed_again;
     struct bytes text, encoded;
-    uint32_t peer, peer_again;
     if (bus_msg_decode_text(message, &text) == 0)
         FUZZ_CHECK(is_good(text));
     if (bus_msg_decode_reload(message, &text) == 0)
         FUZZ_CHECK(is_good(text));
-    if (bus_msg_decode_peer_broken(message, &peer) == 0) {
-        FUZZ_CHECK(bus_msg_encode_peer_broken(peer, &encoded) == 0 &&
-                   bus_msg_decode_peer_broken(encoded, &peer_again) == 0 && peer == peer_again);
-        free((void *)encoded.data);
-    }
     if (bus_msg_decode_failed(message, &failed) == 0) {
         FUZZ_CHECK(is_good(failed.text));
         FUZZ_CHECK(bus_msg_encode_failed(&failed, &encoded) == 0 &&
