@@ -26,11 +26,12 @@ static int64_t clamp(int64_t value, int64_t least, int64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
-void config_clamp_ratios(struct store_config *config)
+void config_clamp(struct store_config *config)
 {
     config->disk_clean_percent = clamp(config->disk_clean_percent, 10, 95);
     config->disk_force_percent = clamp(config->disk_force_percent, 30, 85);
     config->disk_warning_percent = clamp(config->disk_warning_percent, 35, 90);
+    config->register_interval_ms = clamp(config->register_interval_ms, 10000, 60000);
 }
 
 static int numbers_get(struct conf *conf, struct store_config *config, const char **ret_key)
@@ -53,7 +54,7 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
         {"maxHashSlotNum", 5000000, 1, 1 << 28, &config->index_slots},
         {"maxIndexNum", 20000000, 2, 100000000, &config->index_entries},
         {"flushConsumerOffsetInterval", 5000, 10, INT32_MAX, &config->flush_offset_interval_ms},
-        {"registerNameServerPeriod", 30000, 10000, 60000, &config->register_interval_ms},
+        {"registerNameServerPeriod", 30000, 0, INT32_MAX, &config->register_interval_ms},
         {"flushIntervalCommitLog", 500, 1, INT32_MAX, &config->flush_interval_ms},
         {"flushCommitLogLeastPages", 4, 0, 1 << 20, &config->flush_least_pages},
         {"flushCommitLogThoroughInterval", 10000, 0, INT32_MAX, &config->flush_thorough_ms},
@@ -80,7 +81,7 @@ static int numbers_get(struct conf *conf, struct store_config *config, const cha
     config->ha_listen_port = ha_port > 0 ? (int)ha_port : config->listen_port + 1;
     config->default_topic_queues = (int)queues;
     config->broker_permission = (int)permission;
-    config_clamp_ratios(config);
+    config_clamp(config);
     int64_t rest = config->consume_queue_file_size % QUEUE_ENTRY_SIZE; /* rounded up, as Apache does */
     config->consume_queue_file_size += rest ? QUEUE_ENTRY_SIZE - rest : 0;
     return 0;

@@ -94,7 +94,7 @@ static void take_field(struct store_config *config, const char *name, const char
         else
             take_text(field, value);
     }
-    config_clamp_ratios(config);
+    config_clamp(config);
 }
 
 int run_time_config_new(struct store *store, struct run_time_config **ret_config)

@@ -78,7 +78,7 @@ static void test_apache_file(void **state)
     struct failure failure = {0};
     /* An unknown key is only a warning; blanks at the end are Apache's habit. */
     write_file("b.conf", "brokerName=alpha\nbrokerId = 0\nlistenPort=20911 \nflushDiskType=SYNC_FLUSH\n"
-                         "brokerIP1=10.1.2.3\nsomeKeyOfApache=1\n");
+                         "brokerIP1=10.1.2.3\nsomeKeyOfApache=1\nregisterNameServerPeriod=1000\n");
     struct cluster *cluster = load_text("[cluster]\nname = c1\n[namesrv n1]\n[namesrv n2]\n[broker b]\nconf = b.conf\n",
                                         &failure);
     assert_non_null(cluster);
