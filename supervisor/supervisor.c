@@ -172,6 +172,7 @@ void supervisor_free(struct supervisor *supervisor)
     hang_free(supervisor->hang);
     control_free(supervisor->control);
     bus_free(supervisor->bus);
+    bus_tidy(supervisor->cluster->runtime_dir);
     for (unsigned i = 0; supervisor->brokers && i < supervisor->cluster->broker_count; i++) {
         struct broker *broker = &supervisor->brokers[i];
         attach_free(broker->attach);

@@ -35,6 +35,7 @@ enum {
     LOCKS_MAX = 8,
     PATH_SIZE = sizeof(((struct sockaddr_un *)0)->sun_path),
     FOLDER_SIZE = 4096,
+    SHORT_SIZE = 64,
 };
 
 struct bus {
@@ -102,17 +103,22 @@ static int lock_endpoint(const char *runtime_dir, const char *endpoint)
     return 0;
 }
 
+static void short_name(const char *real, char ret_folder[SHORT_SIZE])
+{
+    uint64_t hash = 14695981039346656037ull; /* FNV-1a */
+    for (const char *p = real; *p; p++)
+        hash = (hash ^ (uint8_t)*p) * 1099511628211ull;
+    snprintf(ret_folder, SHORT_SIZE, "/tmp/pintle-%u-%016llx", (unsigned)geteuid(), (unsigned long long)hash);
+}
+
 /* A link `/tmp/pintle-UID-HASH/d` to the folder; the folder in between is ours, so nobody can exchange the link. */
 static int short_folder(const char *runtime_dir, char *ret_path, size_t size)
 {
     PN_FREE char *real = realpath(runtime_dir, NULL);
     if (!real)
         return -errno;
-    uint64_t hash = 14695981039346656037ull; /* FNV-1a */
-    for (const char *p = real; *p; p++)
-        hash = (hash ^ (uint8_t)*p) * 1099511628211ull;
-    char folder[64];
-    snprintf(folder, sizeof folder, "/tmp/pintle-%u-%016llx", (unsigned)geteuid(), (unsigned long long)hash);
+    char folder[SHORT_SIZE];
+    short_name(real, folder);
     struct stat st; /* looked at before it is made: a worker may not make folders, and the supervisor has made it */
     if (lstat(folder, &st) < 0 && (errno != ENOENT || mkdir(folder, 0700) < 0 || lstat(folder, &st) < 0))
         return -errno;
@@ -144,6 +150,19 @@ int bus_prepare(const char *runtime_dir, const char *endpoint)
 {
     char address[PATH_SIZE + 16];
     return make_address(runtime_dir, endpoint, address, sizeof address);
+}
+
+void bus_tidy(const char *runtime_dir)
+{
+    PN_FREE char *real = realpath(runtime_dir, NULL);
+    if (!real)
+        return;
+    char folder[SHORT_SIZE], link[SHORT_SIZE + 2], target[FOLDER_SIZE];
+    short_name(real, folder);
+    snprintf(link, sizeof link, "%s/d", folder);
+    ssize_t n = readlink(link, target, sizeof target);
+    if (n >= 0 && (size_t)n == strlen(real) && memcmp(target, real, (size_t)n) == 0 && unlink(link) == 0)
+        (void)rmdir(folder);
 }
 
 static bool has_input(struct bus *bus)

@@ -27,6 +27,8 @@ int bus_connect(sd_event *event, const char *runtime_dir, const char *endpoint, 
                 bus_handler handler, void *context, struct bus **ret_bus);
 /* Makes that short link where one is needed, for processes that may not make files themselves. */
 int bus_prepare(const char *runtime_dir, const char *endpoint);
+/* Takes the short link away, if there is one: nobody is on a bus of this folder any more. */
+void bus_tidy(const char *runtime_dir);
 /* Messages on their way to a connected peer get at most 50 ms more: last words before an exit. */
 void bus_free(struct bus *bus);
 
