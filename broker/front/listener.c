@@ -68,8 +68,9 @@ static int watch(struct front *front)
 {
     struct listeners *listeners = front->listeners;
     for (unsigned i = 0; i < listeners->count; i++) {
-        int r =
-            connections_watch(front->connections, listeners->list[i].fd, EPOLLIN | EPOLLEXCLUSIVE, POLL_LISTENER, i);
+        /* Not EPOLLEXCLUSIVE: this epoll descriptor is watched by sd-event's, nobody sleeps on it itself, so that every
+         * front would be woken all the same. */
+        int r = connections_watch(front->connections, listeners->list[i].fd, EPOLLIN, POLL_LISTENER, i);
         if (r < 0)
             return r;
     }
@@ -83,18 +84,6 @@ static void unwatch(struct front *front)
         epoll_ctl(connections_epoll_fd(front->connections), EPOLL_CTL_DEL, listeners->list[i].fd, NULL);
 }
 
-static int on_again(sd_event_source *source, uint64_t usec, void *context)
-{
-    struct front *front = context;
-    if (!front->listeners->paused || front->listeners->count == 0)
-        return 0;
-    front->listeners->paused = false;
-    int r = watch(front);
-    if (r < 0)
-        log_error("cannot accept again: %s", strerror(-r));
-    return r;
-}
-
 static void pause_accepting(struct front *front, int error)
 {
     struct listeners *listeners = front->listeners;
@@ -106,6 +95,20 @@ static void pause_accepting(struct front *front, int error)
     unwatch(front);
     sd_event_source_set_time_relative(listeners->again, PAUSE_MS * 1000);
     sd_event_source_set_enabled(listeners->again, SD_EVENT_ONESHOT);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct front *front = context;
+    if (!front->listeners->paused || front->listeners->count == 0)
+        return 0;
+    front->listeners->paused = false;
+    int r = watch(front);
+    if (r < 0) { /* out of the kernel's memory for watches, say: an event source that fails is never called again */
+        unwatch(front);
+        pause_accepting(front, -r);
+    }
+    return 0;
 }
 
 int listeners_start(struct front *front)
