@@ -218,7 +218,7 @@ static enum taken take_entry(struct front *front, const struct pull *pull, const
     struct queue_table *table = front->queue_table;
     /* An entry below max_offset whose bytes are not below the watermark is a broken queue: not past it. */
     if (entry->size > 0 &&
-        entry->pos + entry->size > atomic_load_explicit(&table->log_readable_pos, memory_order_acquire))
+        entry->pos > atomic_load_explicit(&table->log_readable_pos, memory_order_acquire) - entry->size)
         return entry->size == INT32_MAX ? SKIPPED : FULL; /* Apache's filler before a queue's first entry */
     if (entry->pos < atomic_load_explicit(&table->log_min_pos, memory_order_acquire))
         return SKIPPED; /* its file is gone */
@@ -531,7 +531,7 @@ static void cold_done(struct helper_job *job, struct front *front)
     if (channel)
         channel_answered(channel);
     broker_stats_got_latency(front->stats, front->now_ms - cold->since_ms);
-    cold->pull->waited = true;
+    cold->pull->waited = cold->range.is_record; /* behind a cold entry the record has not been asked for yet */
     pull_again(front, cold->pull);
     free(cold);
     /* One that is hot by now frees no place, so that the line would stand still: on until one is cold. */

@@ -264,7 +264,7 @@ static int fill_block(struct read_log *log, const struct queue_ref *queue, struc
     /* What is hot may end before or inside the entry. That is not the end of the file, and taking it for that moved
      * consumers past messages. */
     if (n == -EAGAIN || (n >= 0 && at + (wanted + 1) * QUEUE_ENTRY_SIZE <= status.st_size)) {
-        *ret_cold = (struct cold_range){dup(file->fd), at, count * QUEUE_ENTRY_SIZE};
+        *ret_cold = (struct cold_range){dup(file->fd), at, count * QUEUE_ENTRY_SIZE, false};
         return ret_cold->fd < 0 ? -errno : -EAGAIN;
     }
     /* Short: not the file that the queue table speaks of (the slot's queue was made anew). Open it again next time. */
@@ -315,6 +315,8 @@ void read_log_forget_entries(struct read_log *log)
 {
     for (unsigned i = 0; i < BLOCKS; i++)
         log->blocks[i].count = 0;
+    while (log->oldest)
+        close_queue_file(log, log->oldest);
 }
 
 static void evict_log_file(struct read_log *log)
@@ -447,7 +449,7 @@ int read_log_record(struct read_log *log, const struct queue_entry *entry, bool 
     size_t at = (size_t)(entry->pos - file->base_pos);
     if (!may_be_cold && !is_hot(file, at, (size_t)entry->size)) {
         size_t size = (size_t)entry->size > COLD_READ ? (size_t)entry->size : COLD_READ;
-        *ret_cold = (struct cold_range){dup(file->fd), (int64_t)at, at + size > file->size ? file->size - at : size};
+        *ret_cold = (struct cold_range){dup(file->fd), (int64_t)at, at + size > file->size ? file->size - at : size, true};
         return ret_cold->fd < 0 ? -EIO : -EAGAIN;
     }
     uint8_t head[8];
@@ -554,4 +556,10 @@ void read_log_tidy(struct read_log *log)
     HASH_ITER(hh, log->files, file, next)
     if (!file->references && file->base_pos + (int64_t)file->size <= min_pos)
         close_log_file(file);
+    for (struct queue_file *queue_file = log->oldest, *newer; queue_file; queue_file = newer) {
+        struct stat status;
+        newer = queue_file->newer;
+        if (fstat(queue_file->fd, &status) < 0 || status.st_nlink == 0)
+            close_queue_file(log, queue_file);
+    }
 }

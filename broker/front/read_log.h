@@ -33,6 +33,7 @@ struct cold_range {
     int fd; /* -1: none */
     int64_t offset;
     size_t size;
+    bool is_record; /* of the commit log, else of a queue file */
 };
 
 int read_log_new(struct front *front, struct read_log **ret_log);
@@ -42,7 +43,7 @@ void read_log_free(struct read_log *log);
  * fewer than there are), -EAGAIN and a range if they are cold, -ENOENT if there is no such file, -errno. */
 int read_log_entries(struct read_log *log, const struct queue_ref *queue, int64_t offset, int64_t end, unsigned count,
                      struct queue_entry *ret_entries, struct cold_range *ret_cold);
-/* What is kept of queue files is read anew: a new store may have made them anew from its log. */
+/* What is kept of queue files, descriptors too, is got anew: a new store may have made them anew from its log. */
 void read_log_forget_entries(struct read_log *log);
 
 /* A record of the commit log: its bytes, and its file (kept mapped until released). Checked: it lies in one file, and
@@ -73,7 +74,7 @@ void log_file_release(void *file);
 /* Copies out of a map; false if a page could not be read. */
 bool read_log_copy(void *to, const uint8_t *from, size_t size);
 
-/* Files whose messages are gone are let go. */
+/* Files whose messages are gone are let go: as long as we hold them open, their room on the disk stays taken. */
 void read_log_tidy(struct read_log *log);
 
 /* "ROOT/consumequeue/TOPIC/QUEUE/FILE" and the log's; for helper threads, which open their own. */
