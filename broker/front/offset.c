@@ -10,6 +10,8 @@
 #include "store_link.h"
 #include "wire/codes.h"
 
+#define VERSION_5_0_0 413 /* MQVersion: the ordinals of releases */
+
 static struct bytes text_of(const struct frame *frame, const char *key)
 {
     const struct bytes *value = frame_get(frame, key);
@@ -104,6 +106,9 @@ int offset_query(struct front *front, struct channel *channel, const struct fram
     if (frame_get_bool(frame, "setZeroIfNotFound", true, &zero_if_not_found) < 0)
         zero_if_not_found = true;
     record.flags = zero_if_not_found ? 0 : MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF;
+    /* Brokers of 4.x answered 0 for an empty queue; a client of that age (Node's is) takes 22 for an error. */
+    if (frame->version < VERSION_5_0_0)
+        record.flags |= MSG_OFFSET_EMPTY_IS_ZERO;
     return pass_on(front, channel, frame, MSG_OFFSET_QUERY, PENDING_OFFSET_QUERY, &record, group, topic);
 }
 

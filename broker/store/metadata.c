@@ -416,7 +416,10 @@ static void take_offset(const struct request *request, bool is_commit)
         code = offsets_commit(request->store, group, topic, offset.queue_id, offset.offset, &remark);
     else
         code = offsets_query(request->store, group, topic, offset.queue_id,
-                             !(offset.flags & MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF), &value, &remark);
+                             offset.flags & MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF ? OFFSET_NO_GUESS
+                             : offset.flags & MSG_OFFSET_EMPTY_IS_ZERO       ? OFFSET_GUESS_ALSO_EMPTY
+                                                                             : OFFSET_GUESS,
+                             &value, &remark);
     answer(request, offset.token, code, value, remark);
 }
 

@@ -431,19 +431,19 @@ int32_t offsets_commit(struct store *store, struct bytes group, struct bytes top
 }
 
 /* It has messages, and everything that was ever in it is still there and not much. */
-static bool is_young(struct store *store, const struct topic *topic, int32_t queue_id)
+static bool is_young(struct store *store, const struct topic *topic, int32_t queue_id, bool may_be_empty)
 {
     if (!topic || queue_id < 0 || (uint32_t)queue_id >= topic->slot_count)
         return false;
     const struct queue_table *table = store->queue_table;
     const struct queue_slot *slot = &table->slots[topic->slot_base + (uint32_t)queue_id];
     return atomic_load_explicit(&slot->min_offset, memory_order_relaxed) <= 0 &&
-           atomic_load_explicit(&slot->max_offset, memory_order_relaxed) > 0 &&
+           (may_be_empty || atomic_load_explicit(&slot->max_offset, memory_order_relaxed) > 0) &&
            atomic_load_explicit(&table->log_min_pos, memory_order_relaxed) == 0 &&
            atomic_load_explicit(&table->log_written_pos, memory_order_relaxed) < OFFSETS_YOUNG_LOG;
 }
 
-int32_t offsets_query(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, bool may_guess,
+int32_t offsets_query(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, enum offset_guess guess,
                       int64_t *ret_offset, const char **ret_remark)
 {
     uint8_t buffer[KEY_MAX];
@@ -452,7 +452,7 @@ int32_t offsets_query(struct store *store, struct bytes group, struct bytes topi
     *ret_offset = queue ? queue->offset : -1;
     if (*ret_offset >= 0)
         return CODE_SUCCESS;
-    if (may_guess && is_young(store, topics_find(store->topics, topic), queue_id)) {
+    if (guess && is_young(store, topics_find(store->topics, topic), queue_id, guess == OFFSET_GUESS_ALSO_EMPTY)) {
         *ret_offset = 0;
         return CODE_SUCCESS;
     }

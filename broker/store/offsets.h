@@ -19,10 +19,11 @@ void offsets_expect(struct offsets *offsets, uint64_t count);
 /* UPDATE_CONSUMER_OFFSET's rules; a response code. */
 int32_t offsets_commit(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, int64_t offset,
                        const char **ret_remark);
+enum offset_guess { OFFSET_NO_GUESS, OFFSET_GUESS, OFFSET_GUESS_ALSO_EMPTY };
 /* QUERY_CONSUMER_OFFSET's rules. Where nothing is stored and the caller lets us guess, 0 is the answer only while the
- * queue has messages, it and the log still begin at 0 and the log is younger than OFFSETS_YOUNG_LOG: a new group then reads all of it.
- */
-int32_t offsets_query(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, bool may_guess,
+ * queue has messages (or may be empty), it and the log still begin at 0 and the log is younger than OFFSETS_YOUNG_LOG: a
+ * new group then reads all of it. */
+int32_t offsets_query(struct store *store, struct bytes group, struct bytes topic, int32_t queue_id, enum offset_guess guess,
                       int64_t *ret_offset, const char **ret_remark);
 #define OFFSETS_YOUNG_LOG                                                                                              \
     (8ll << 30) /* Apache asks whether offset 0 is within 40 % of memory; a fixed size is a rule                       \

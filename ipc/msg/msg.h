@@ -172,7 +172,10 @@ struct msg_offset {
     uint32_t flags; /* MSG_OFFSET_* */
 };
 _Static_assert(sizeof(struct msg_offset) == 24, "layout");
-enum { MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF = 1 }; /* setZeroIfNotFound=false: code 22 rather than a guess */
+enum {
+    MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF = 1, /* setZeroIfNotFound=false: code 22 rather than a guess */
+    MSG_OFFSET_EMPTY_IS_ZERO = 2,         /* the guess is 0 also for a queue that never had a message */
+};
 
 /* MSG_QUEUE_LOCK, MSG_QUEUE_UNLOCK. Then strings: client id, group, and count × (i32 queue id, string topic). */
 struct msg_lock {

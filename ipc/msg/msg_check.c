@@ -132,7 +132,7 @@ static enum msg_refusal check_offset(struct walk *walk)
 {
     struct msg_offset offset;
     FIXED(walk, offset);
-    require(walk, (offset.flags & ~(uint32_t)MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF) == 0, MSG_REFUSED_RANGE);
+    require(walk, (offset.flags & ~(uint32_t)(MSG_OFFSET_ZERO_IF_NOT_FOUND_OFF | MSG_OFFSET_EMPTY_IS_ZERO)) == 0, MSG_REFUSED_RANGE);
     string(walk, MSG_GROUP_MAX);
     string(walk, MSG_TOPIC_MAX);
     return finish(walk);

@@ -197,6 +197,9 @@ static void test_offsets(void **state)
 
     /* Nothing stored: 0 while there is something and everything that ever was is still there. */
     assert_int_equal(query(&f, "g", "orders", 1, true, &offset), CODE_NOT_FOUND);
+    const char *remark;
+    assert_int_equal(offsets_query(&f.store, TEXT("g"), TEXT("orders"), 1, OFFSET_GUESS_ALSO_EMPTY, &offset, &remark), CODE_OK);
+    assert_int_equal(offset, 0);
     struct topic *topic = topics_find(f.store.topics, TEXT("orders"));
     struct queue_slot *slot = &f.store.queue_table->slots[topic->slot_base + 1];
     atomic_store(&slot->max_offset, 1);

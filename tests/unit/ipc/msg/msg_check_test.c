@@ -375,7 +375,7 @@ static void test_limits(void **state)
 static void test_ranges(void **state)
 {
     struct msg_topic_put topic_put = {.order = 2};
-    struct msg_offset offset = {.flags = 2};
+    struct msg_offset offset = {.flags = 4};
     struct msg_cat_group cat_group = {.consume_orderly = 2};
     struct msg_cat_subscription cat_subscription = {.expression_type = 3};
     struct msg_member_drop member_drop = {.is_producer = 2};
