@@ -1,6 +1,6 @@
 # Debian packages, for quickstart and tests/run; sourced. need_packages installs what is missing, or says the one line.
 BUILD_PACKAGES="gcc cmake ninja-build pkg-config libc6-dev libzmq3-dev libmsgpack-dev libsystemd-dev libisal-dev libjansson-dev libseccomp-dev uthash-dev"
-TEST_PACKAGES="libcmocka-dev python3 python3-pytest openjdk-17-jdk-headless maven golang-go nodejs npm procps iproute2 util-linux systemd strace git zlib1g-dev clang-14 libclang-rt-14-dev"
+TEST_PACKAGES="libcmocka-dev python3 python3-pytest openjdk-17-jdk-headless maven golang-go nodejs npm procps iproute2 util-linux systemd dpkg-dev strace git zlib1g-dev clang-14 libclang-rt-14-dev"
 
 need_packages() {
     local missing="" package status

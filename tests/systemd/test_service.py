@@ -1,6 +1,7 @@
 """The service under a real systemd, from installation to its end: what `systemctl` promises is what is there."""
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -261,3 +262,41 @@ def test_installed_beside_the_units(machine):
     script = ". /usr/share/bash-completion/completions/pintle; COMP_WORDS=($0) COMP_CWORD=$(($1)); _pintle; echo ${COMPREPLY[*]}"
     assert machine.run("bash", "-c", script, "pintle re", "1").stdout.split() == ["reload"]
     assert machine.run("bash", "-c", script, "pintle reload --d", "2").stdout.split() == ["--dir"]
+
+
+def start_slowed(service, timeout_s: int) -> float:
+    """Starts with a recovery that is slowed down until systemd's patience has passed; how long it took."""
+    machine = service.machine
+    # Armed as soon as there is a supervisor: recovery has 60 MiB to look at until then.
+    arm = machine.start("bash", "-c", "until pintle fault arm store.recovering --action stall --argument 500; do :; done",
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    machine.run("systemctl", "start", "--no-block", "pintle")
+    arm.wait(60)
+    says = ""
+    while service.show("ActiveState") == "activating" and time.monotonic() - began < timeout_s + 4:
+        says = max(says, service.show("StatusText"), key=lambda text: "recovering" in text)
+    took_s = time.monotonic() - began
+    machine.run("pintle", "fault", "disarm", "store.recovering")
+    assert took_s < timeout_s or "store broker-a/0: recovering: commit log at" in says
+    return took_s
+
+
+def test_long_recovery(service):
+    """A recovery that goes on has more time than systemd would give."""
+    machine, timeout_s = service.machine, 5
+    machine.write("/etc/pintle/cluster.conf", "[cluster]\nfaults = on\n[namesrv ns]\n[broker broker-a]\n")
+    service.drop_in(f"TimeoutStartSec={timeout_s}s\nRestartSec=1h")
+    service.start()
+    send_all(service, [b"x" * (1 << 20)] * 60)
+    for attempt in range(5):  # a fault that was armed too late slows nothing
+        machine.run("systemctl", "kill", "--signal=KILL", "pintle")
+        wait_for(lambda: service.show("SubState") == "auto-restart", 30, "the end of all processes")
+        service.stop()
+        if start_slowed(service, timeout_s) > timeout_s:
+            break
+    else:
+        pytest.fail("recovery was never slow")
+    wait_for(lambda: service.show("ActiveState") != "activating", 60, "the end of recovery", 0.05)
+    assert (service.show("ActiveState"), service.show("NRestarts")) == ("active", "0")
+    assert len(read_all(service)) == 60
