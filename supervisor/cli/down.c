@@ -1,6 +1,5 @@
 /* `pintle down`: asks the supervisor to stop and waits until it is gone. Runs in the pintle program. */
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "contract.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/control_client.h"
+#include "supervisor/cli/plain_options.h"
 
 static const char usage[] =
     "usage: pintle down [--dir DIR]\n"
@@ -61,24 +61,7 @@ static int stop(const char *dir)
 
 int command_down(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"dir", required_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    const char *dir = NULL;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;)
-        switch (option) {
-        case 'd':
-            dir = optarg;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return EXIT_CODE_OK;
-        default:
-            fputs(usage, stderr);
-            return EXIT_CODE_USAGE;
-        }
-    if (optind < argc) {
-        fputs(usage, stderr);
-        return EXIT_CODE_USAGE;
-    }
-    return stop(dir);
+    const char *dir;
+    int exit_code;
+    return plain_options(argc, argv, usage, &dir, NULL, &exit_code) ? stop(dir) : exit_code;
 }

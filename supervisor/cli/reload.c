@@ -1,5 +1,4 @@
 /* `pintle reload`: the supervisor reads its files again and says what that changed. Runs in the pintle program. */
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,12 +7,14 @@
 #include "contract.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/control_client.h"
+#include "supervisor/cli/plain_options.h"
 
 static const char usage[] =
     "usage: pintle reload [--dir DIR] [--json]\n"
     "Takes changes of the cluster file and of the brokers' files. Says of each changed key whether it is in force now or\n"
     "waits for a restart. A file that cannot be used is refused whole (78) and everything stays as it was.\n"
-    "  --dir DIR   folder of the cluster, or @NAME: that of pintle@NAME.service (default: pintle.service)\n";
+    "  --dir DIR   folder of the cluster, or @NAME: that of pintle@NAME.service (default: pintle.service)\n"
+    "  --json      for programs\n";
 
 static const char *text_of(const json_t *change, const char *key)
 {
@@ -66,29 +67,8 @@ static int run(const char *dir, bool as_json)
 
 int command_reload(int argc, char **argv)
 {
-    static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *dir = NULL;
+    const char *dir;
     bool as_json = false;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;)
-        switch (option) {
-        case 'd':
-            dir = optarg;
-            break;
-        case 'j':
-            as_json = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return EXIT_CODE_OK;
-        default:
-            fputs(usage, stderr);
-            return EXIT_CODE_USAGE;
-        }
-    if (optind == argc)
-        return run(dir, as_json);
-    fputs(usage, stderr);
-    return EXIT_CODE_USAGE;
+    int exit_code;
+    return plain_options(argc, argv, usage, &dir, &as_json, &exit_code) ? run(dir, as_json) : exit_code;
 }

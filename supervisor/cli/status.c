@@ -1,5 +1,4 @@
 /* `pintle status`: a table for people, or the supervisor's own JSON. Runs in the pintle program. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include "contract.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/control_client.h"
+#include "supervisor/cli/plain_options.h"
 
 static const char usage[] =
     "usage: pintle status [--dir DIR] [--json]\n"
@@ -68,29 +68,8 @@ static int show(const char *dir, bool as_json)
 
 int command_status(int argc, char **argv)
 {
-    static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *dir = NULL;
+    const char *dir;
     bool as_json = false;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;)
-        switch (option) {
-        case 'd':
-            dir = optarg;
-            break;
-        case 'j':
-            as_json = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return EXIT_CODE_OK;
-        default:
-            fputs(usage, stderr);
-            return EXIT_CODE_USAGE;
-        }
-    if (optind == argc)
-        return show(dir, as_json);
-    fputs(usage, stderr);
-    return EXIT_CODE_USAGE;
+    int exit_code;
+    return plain_options(argc, argv, usage, &dir, &as_json, &exit_code) ? show(dir, as_json) : exit_code;
 }
