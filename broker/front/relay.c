@@ -153,7 +153,8 @@ static void status_add(struct status *status, const char *client_id, struct byte
     json_t *json = json_body_parse(body, &error), *value;
     json_t *table = json_object_get(json, "messageQueueTable");
     bool more = false;
-    if (json_is_object(table)) {
+    /* What is over a frame's size already is refused in the end; hundreds of clients may answer with a frame each. */
+    if (json_is_object(table) && status->text.size <= FRAME_SIZE_MAX) {
         admin_put_comma(&status->text, &status->more);
         text_add_json_string(&status->text, bytes_of(client_id));
         text_add(&status->text, ":{");
