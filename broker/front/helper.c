@@ -4,10 +4,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 enum { HELPER_THREADS = 2 };
 
@@ -83,14 +84,8 @@ int helper_new(struct helper **ret_helper)
     pthread_cond_init(&helper->wanted, NULL);
     helper->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int r = helper->event_fd < 0 ? -errno : 0;
-    sigset_t all, before; /* signals are the loop's business */
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (; r == 0 && helper->thread_count < HELPER_THREADS; helper->thread_count += r == 0)
-        r = -pthread_create(&helper->threads[helper->thread_count], NULL, helper_main, helper);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+        r = thread_start(&helper->threads[helper->thread_count], helper_main, helper);
     if (r < 0) {
         helper_free(helper);
         return r;

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "base/thread.h"
 #include "config_tables.h"
 #include "groups.h"
 #include "image.h"
@@ -269,9 +270,9 @@ int config_files_start(struct store *store)
     r = add_timer(config, &config->offset_timer, store->config.flush_offset_interval_ms, on_offsets);
     if (r < 0)
         return r;
-    r = pthread_create(&config->thread, NULL, run, config);
-    if (r != 0)
-        return -r;
+    r = thread_start(&config->thread, run, config);
+    if (r < 0)
+        return r;
     config->thread_runs = true;
     /* What the image or the log knew and a file did not; also a cold start's system topics. */
     for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)

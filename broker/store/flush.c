@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "base/thread.h"
 #include "commit_log.h"
 #include "fault/fault.h"
 #include "file_layer.h"
@@ -336,18 +336,11 @@ static void flush_free(struct flush *flush)
 
 static int threads_start(struct flush *flush)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = -pthread_create(&flush->log_thread, NULL, log_main, flush);
+    int r = thread_start(&flush->log_thread, log_main, flush);
     flush->threads = r == 0;
     if (r == 0)
-        r = -pthread_create(&flush->files_thread, NULL, files_main, flush);
+        r = thread_start(&flush->files_thread, files_main, flush);
     flush->threads += r == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     return r;
 }
 

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "base/thread.h"
 #include "commit_log.h"
 #include "file_layer.h"
 #include "index_files.h"
@@ -420,19 +420,6 @@ static void *index_main(void *context)
     return NULL;
 }
 
-static int thread_start(struct index *index)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = -pthread_create(&index->thread, NULL, index_main, index);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return r;
-}
-
 static void index_free(struct index *index)
 {
     index_files_done(&index->files);
@@ -468,7 +455,7 @@ int index_start(struct store *store, enum index_trust trust, const struct checkp
     atomic_store(&index->published_pos, atomic_load(&store->queue_table->dispatched_pos));
     index->synced_ms = clock_monotonic_ms();
     if (r == 0)
-        r = thread_start(index);
+        r = thread_start(&index->thread, index_main, index);
     if (r < 0) {
         index_free(index);
         return r;

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "config_files.h"
 #include "fault/fault.h"
 #include "file_layer.h"
@@ -523,20 +523,6 @@ static int prepare(struct journal *journal, struct store *store)
     return sd_event_add_io(store->event, &journal->source, journal->event_fd, EPOLLIN | EPOLLET, on_event, journal);
 }
 
-static int start_thread(struct journal *journal)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = -pthread_create(&journal->thread, NULL, run, journal);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    journal->thread_runs = r == 0;
-    return r;
-}
-
 int journal_start(struct store *store, const struct journal_note *notes, unsigned count, struct journal **ret_journal)
 {
     struct journal *journal = calloc(1, sizeof *journal);
@@ -561,7 +547,8 @@ int journal_start(struct store *store, const struct journal_note *notes, unsigne
     journal->wishes.offsets = image_mark(store->image);
     int r = prepare(journal, store);
     if (r >= 0)
-        r = start_thread(journal);
+        r = thread_start(&journal->thread, run, journal);
+    journal->thread_runs = r == 0;
     if (r < 0) {
         journal_stop(journal);
         return r;

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "file_layer.h"
 
 enum {
@@ -152,11 +153,9 @@ static int start(struct remover *remover)
 {
     if (remover->thread_runs)
         return 0;
-    int r = pthread_create(&remover->thread, NULL, run, remover);
-    if (r != 0)
-        return -r;
-    remover->thread_runs = true;
-    return 0;
+    int r = thread_start(&remover->thread, run, remover);
+    remover->thread_runs = r == 0;
+    return r;
 }
 
 static void look(struct remover *remover)

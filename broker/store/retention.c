@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "base/thread.h"
 #include "commit_log.h"
 #include "consume_queue.h"
 #include "flush.h"
@@ -232,7 +233,7 @@ static void begin(struct retention *retention, int64_t new_min_pos)
     /* Pairs with the fronts: each says that it reads, then looks at this once more. */
     atomic_store_explicit(&store->queue_table->log_min_pos, new_min_pos, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
-    r = -pthread_create(&retention->thread, NULL, find, retention);
+    r = thread_start(&retention->thread, find, retention);
     if (r < 0)
         return give_up(retention, "thread", r);
     retention->thread_runs = true;

@@ -341,22 +341,32 @@ struct bytes topics_image_name(enum image_type type, struct bytes payload)
     return r < 0 ? (struct bytes){NULL, 0} : name;
 }
 
-static int apply_drop(struct store *store, struct cursor *c)
+/* What a record says was dropped; *ret_entry is the caller's to free, if there is one. */
+static int take_dropped(struct store *store, struct cursor *c, struct bytes *ret_name, struct topic_entry **ret_entry)
 {
     struct topics *topics = store->topics;
     struct data_version version;
     int64_t log_pos;
-    struct bytes name;
-    if (read_drop(c, &version, &log_pos, &name) < 0)
+    if (read_drop(c, &version, &log_pos, ret_name) < 0)
         return -EBADMSG;
-    struct topic_entry *entry = find_entry(topics, name);
-    if (entry) {
-        HASH_DEL(topics->by_name, entry);
-        entry_free(entry);
-    }
-    offsets_forget_topic(store->offsets, name);
-    remember_dropped(topics, name, log_pos);
+    *ret_entry = find_entry(topics, *ret_name);
+    if (*ret_entry)
+        HASH_DEL(topics->by_name, *ret_entry);
+    remember_dropped(topics, *ret_name, log_pos);
     topics->version = version;
+    return 0;
+}
+
+static int apply_drop(struct store *store, struct cursor *c)
+{
+    struct bytes name;
+    struct topic_entry *entry;
+    int r = take_dropped(store, c, &name, &entry);
+    if (r < 0)
+        return r;
+    if (entry)
+        entry_free(entry);
+    offsets_forget_topic(store->offsets, name);
     return 0;
 }
 
@@ -526,20 +536,13 @@ static int load_put(struct store *store, struct cursor *c)
 
 static int load_drop(struct store *store, struct cursor *c)
 {
-    struct topics *topics = store->topics;
-    struct data_version version;
-    int64_t log_pos;
     struct bytes name;
-    if (read_drop(c, &version, &log_pos, &name) < 0)
-        return -EBADMSG;
-    struct topic_entry *entry = find_entry(topics, name);
-    if (entry) {
-        HASH_DEL(topics->by_name, entry);
-        free_slots(store, entry->topic.slot_base, entry->topic.slot_count);
-        entry_free(entry);
-    }
-    remember_dropped(topics, name, log_pos);
-    topics->version = version;
+    struct topic_entry *entry;
+    int r = take_dropped(store, c, &name, &entry);
+    if (r < 0 || !entry)
+        return r;
+    free_slots(store, entry->topic.slot_base, entry->topic.slot_count);
+    entry_free(entry);
     return 0;
 }
 
