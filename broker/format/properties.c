@@ -88,12 +88,29 @@ void properties_scan(struct bytes text, struct properties *ret_properties)
             take_name(ret_properties, name, value);
 }
 
-size_t properties_copy_clean(struct bytes text, uint8_t *to)
+struct bytes properties_find(struct bytes text, const char *wanted)
+{
+    struct bytes whole, name, value, found = {NULL, 0};
+    while (segment_next(&text, &whole, &name, &value))
+        if (name.size > 0 && bytes_equal_text(name, wanted))
+            found = value;
+    return found;
+}
+
+static bool is_listed(struct bytes name, const char *const *names)
+{
+    for (; *names; names++)
+        if (bytes_equal_text(name, *names))
+            return true;
+    return false;
+}
+
+size_t properties_copy_without(struct bytes text, const char *const *names, uint8_t *to)
 {
     uint8_t *at = to;
     struct bytes whole, name, value;
     while (segment_next(&text, &whole, &name, &value)) {
-        if (NAME_IS(name, "POP_CK") || NAME_IS(name, "__CRC32#"))
+        if (is_listed(name, names))
             continue;
         memcpy(at, whole.data, whole.size);
         at += whole.size;
@@ -101,4 +118,21 @@ size_t properties_copy_clean(struct bytes text, uint8_t *to)
             *at++ = VALUE_END;
     }
     return (size_t)(at - to);
+}
+
+uint8_t *properties_put(uint8_t *to, const char *name, struct bytes value)
+{
+    size_t size = strlen(name);
+    memcpy(to, name, size);
+    to[size] = NAME_END;
+    if (value.size)
+        memcpy(to + size + 1, value.data, value.size);
+    to[size + 1 + value.size] = VALUE_END;
+    return to + size + 2 + value.size;
+}
+
+size_t properties_copy_clean(struct bytes text, uint8_t *to)
+{
+    static const char *const reserved[] = {"POP_CK", "__CRC32#", NULL};
+    return properties_copy_without(text, reserved, to);
 }

@@ -15,3 +15,10 @@ struct properties {
 void properties_scan(struct bytes text, struct properties *ret_properties);
 /* Copies text without the reserved names; returns the bytes written, at most text.size + 1. */
 size_t properties_copy_clean(struct bytes text, uint8_t *to);
+/* For names that one pass does not look for: the value, empty if there is none. */
+struct bytes properties_find(struct bytes text, const char *name);
+/* Copies text without these names (NULL ends the list), each segment closed; returns the bytes written, at most
+ * text.size + 1. */
+size_t properties_copy_without(struct bytes text, const char *const *names, uint8_t *to);
+/* Appends one property; returns what is behind it: name and value and two bytes. */
+uint8_t *properties_put(uint8_t *to, const char *name, struct bytes value);

@@ -143,3 +143,16 @@ enum record_kind record_parse(const uint8_t *data, size_t size, int64_t pos, int
         return RECORD_BAD;
     return RECORD_MESSAGE;
 }
+
+void record_origin(const uint8_t *data, int32_t *ret_flag, int64_t *ret_born_ms, const uint8_t **ret_born_ip,
+                   uint16_t *ret_born_port, int32_t *ret_reconsume_times)
+{
+    uint32_t sys_flag = be32_load(data + RECORD_SYS_FLAG_AT);
+    size_t born = sys_flag & SYS_FLAG_BORN_IPV6 ? RECORD_HOST_V6_SIZE : RECORD_HOST_V4_SIZE;
+    size_t store = sys_flag & SYS_FLAG_STORE_IPV6 ? RECORD_HOST_V6_SIZE : RECORD_HOST_V4_SIZE;
+    *ret_flag = (int32_t)be32_load(data + RECORD_FLAG_AT);
+    *ret_born_ms = (int64_t)be64_load(data + RECORD_BORN_MS_AT);
+    *ret_born_ip = data + RECORD_BORN_HOST_AT;
+    *ret_born_port = (uint16_t)be32_load(data + RECORD_BORN_HOST_AT + born - 4);
+    *ret_reconsume_times = (int32_t)be32_load(data + RECORD_BORN_HOST_AT + born + 8 + store);
+}

@@ -12,6 +12,10 @@ struct record {
     struct bytes body, topic, properties;
 };
 
+/* What a record says of where it comes from; `data` has been parsed. ret_born_ip: 4 or 16 bytes of it. */
+void record_origin(const uint8_t *data, int32_t *ret_flag, int64_t *ret_born_ms, const uint8_t **ret_born_ip,
+                   uint16_t *ret_born_port, int32_t *ret_reconsume_times);
+
 enum record_kind {
     RECORD_MESSAGE = 1,
     RECORD_BLANK, /* ret->size bytes to the end of the file */

@@ -7,6 +7,7 @@
 
 enum pending_kind {
     PENDING_SEND = 1,
+    PENDING_SEND_BACK,    /* a send whose answer is a code and a remark */
     PENDING_HEARTBEAT,
     PENDING_PLAIN,        /* the answer is a code and a remark */
     PENDING_OFFSET_QUERY, /* … and an offset */

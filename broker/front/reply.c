@@ -116,7 +116,13 @@ void reply_take(struct front *front, uint16_t kind, const uint8_t *payload, uint
         if (channel) {
             channel_answered(channel);
             broker_stats_put_latency(front->stats, front->now_ms - request.since_ms);
-            send_answered(front, (struct reply_to){channel, request.opaque, false}, answer);
+            struct reply_to to = {channel, request.opaque, false};
+            const uint8_t *remark = (const uint8_t *)(answer + 1) + answer->uniq_key_size;
+            if (request.kind == PENDING_SEND_BACK) /* the group's name was no topic's: Apache looks for the group first */
+                reply_plain(to, answer->code == RESPONSE_INVALID_PARAMETER ? RESPONSE_SUBSCRIPTION_GROUP_NOT_EXIST : answer->code,
+                            (struct bytes){remark, answer->remark_size});
+            else
+                send_answered(front, to, answer);
         }
         free(request.extra);
         return;

@@ -28,6 +28,7 @@
 #include "runtime_info.h"
 #include "search.h"
 #include "send.h"
+#include "send_back.h"
 #include "topic.h"
 #include "view.h"
 #include "wire/codes.h"
@@ -64,6 +65,7 @@ static const struct route {
     {REQUEST_GET_MIN_OFFSET, PORT_ANY | NEEDS_CATALOGUE, search_min_offset},
     {REQUEST_GET_EARLIEST_MSG_STORETIME, PORT_ANY | NEEDS_CATALOGUE | HEAVY, search_earliest_time},
     {REQUEST_VIEW_MESSAGE_BY_ID, PORT_ANY | HEAVY, view_message},
+    {REQUEST_CONSUMER_SEND_MSG_BACK, PORT_ANY | HEAVY, send_back},
     {REQUEST_HEART_BEAT, PORT_ANY, member_heartbeat},
     {REQUEST_UNREGISTER_CLIENT, PORT_ANY, member_unregister},
     {REQUEST_GET_CONSUMER_LIST_BY_GROUP, PORT_ANY | NEEDS_CATALOGUE, member_list},

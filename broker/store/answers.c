@@ -14,6 +14,7 @@
 #include "broker/format/record.h"
 #include "codes.h"
 #include "commit_log.h"
+#include "delay.h"
 #include "fault/fault.h"
 #include "flush.h"
 #include "retention.h"
@@ -148,6 +149,19 @@ static void sizes_put(const struct ledger_entry *entry, const uint8_t *records, 
     pn_assert(at == entry->size);
 }
 
+/* Of a delayed message the sender gets the queue that it asked for, as with Apache. */
+static int32_t queue_of(const struct record *record)
+{
+    char text[12] = {0};
+    struct bytes queue = {NULL, 0};
+    if (bytes_equal_text(record->topic, DELAY_TOPIC))
+        queue = properties_find(record->properties, "REAL_QID");
+    if (queue.size == 0 || queue.size >= sizeof text)
+        return record->queue_id;
+    memcpy(text, queue.data, queue.size);
+    return (int32_t)strtol(text, NULL, 10);
+}
+
 static void stored_post(struct answers *answers, struct peer *peer, const struct ledger_entry *entry,
                         const uint8_t *records)
 {
@@ -166,7 +180,7 @@ static void stored_post(struct answers *answers, struct peer *peer, const struct
     }
     *answer = (struct msg_send_answer){.token = entry->token, .request_pos = entry->ring_pos,
                                        .queue_offset = record.queue_offset, .log_pos = entry->log_pos,
-                                       .store_ms = record.store_ms, .queue_id = record.queue_id,
+                                       .store_ms = record.store_ms, .queue_id = queue_of(&record),
                                        .code = answers->late ? CODE_FLUSH_DISK_TIMEOUT : 0,
                                        .count = entry->count, .uniq_key_size = (uint16_t)uniq};
     uint8_t *to = (uint8_t *)(answer + 1);

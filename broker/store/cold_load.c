@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config_tables.h"
+#include "delay.h"
 #include "file_layer.h"
 #include "groups.h"
 #include "image.h"
@@ -67,6 +68,8 @@ static int table_of(uint16_t type)
         return CONFIG_FILE_OFFSETS;
     case IMAGE_RUN_TIME_CONFIG:
         return CONFIG_FILE_BROKER;
+    case IMAGE_DELAY:
+        return CONFIG_FILE_DELAY;
     default:
         return -1;
     }
@@ -266,6 +269,8 @@ static int apply(void *context, uint64_t pos, uint16_t type, struct bytes payloa
         r = offsets_apply_image(load->store, type, payload);
     else if (table == CONFIG_FILE_BROKER && counts(load, table, pos))
         r = run_time_config_apply_image(load->store, payload);
+    else if (table == CONFIG_FILE_DELAY && counts(load, table, pos))
+        r = delay_apply_journal(load->store, payload);
     if (r == -EBADMSG) /* its CRC holds: we wrote it so */
         log_error("%s: the record at %" PRIu64 " (type %u) makes no sense and is passed over", load->journal_path, pos,
                   type);

@@ -108,6 +108,29 @@ static int flags_get(struct conf *conf, struct store_config *config, const char 
     return *ret_key ? -EINVAL : 0;
 }
 
+/* "1s 5s 10m 2h": units s, m, h, d. */
+static int delays_get(struct conf *conf, struct store_config *config, const char **ret_key)
+{
+    static const char key[] = "messageDelayLevel";
+    PN_FREE char *list = text_get(conf, key, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h");
+    if (!list)
+        return -ENOMEM;
+    char *rest = NULL;
+    for (char *word = strtok_r(list, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+        char *unit;
+        long long number = strtoll(word, &unit, 10);
+        int64_t ms = *unit == 's' ? 1000 : *unit == 'm' ? 60000 : *unit == 'h' ? 3600000 : *unit == 'd' ? 86400000 : 0;
+        if (unit == word || ms == 0 || unit[1] || number < 0 || number > 36500 || config->delay_levels == DELAY_LEVELS_MAX) {
+            *ret_key = key;
+            return -EINVAL;
+        }
+        config->delay_ms[config->delay_levels++] = number * ms;
+    }
+    if (config->delay_levels == 0)
+        *ret_key = key;
+    return config->delay_levels ? 0 : -EINVAL;
+}
+
 static int namesrvs_get(struct conf *conf, struct store_config *config)
 {
     PN_FREE char *list = text_get(conf, "pintle.namesrvs", "");
@@ -179,6 +202,8 @@ int config_load(int fd, struct store_config *ret_config, char **ret_error)
     r = numbers_get(conf, ret_config, &key);
     if (r == 0)
         r = flags_get(conf, ret_config, &key);
+    if (r == 0)
+        r = delays_get(conf, ret_config, &key);
     if (r == 0)
         r = texts_get(conf, ret_config);
     if (r == 0 && !*ret_config->store_root) {

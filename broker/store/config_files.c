@@ -18,6 +18,7 @@
 #include "base/panic.h"
 #include "base/thread.h"
 #include "config_tables.h"
+#include "delay.h"
 #include "groups.h"
 #include "image.h"
 #include "journal.h"
@@ -58,6 +59,7 @@ static const struct {
     [CONFIG_FILE_GROUPS] = {"subscriptionGroup.json", config_tables_print_groups, config_tables_load_groups},
     [CONFIG_FILE_OFFSETS] = {"consumerOffset.json", config_tables_print_offsets, config_tables_load_offsets},
     [CONFIG_FILE_BROKER] = {BROKER_RUN_TIME_FILE, run_time_config_print_file, NULL},
+    [CONFIG_FILE_DELAY] = {"delayOffset.json", delay_print, delay_load},
 };
 
 int config_files_folder(const struct store *store, char *folder, size_t size)
@@ -146,6 +148,7 @@ static struct data_version version_of(const struct store *store, enum config_fil
     return file == CONFIG_FILE_TOPICS    ? topics_version(store->topics)
            : file == CONFIG_FILE_GROUPS  ? groups_version(store->groups)
            : file == CONFIG_FILE_OFFSETS ? offsets_version(store->offsets)
+           : file == CONFIG_FILE_DELAY   ? delay_version(store->delay)
                                          : (struct data_version){0, 0, 0};
 }
 
@@ -183,12 +186,18 @@ static void take_failures(struct config_files *config)
     }
 }
 
+/* Progress, which moves all the time. */
+static bool is_slow(enum config_file file)
+{
+    return file == CONFIG_FILE_OFFSETS || file == CONFIG_FILE_DELAY;
+}
+
 static int on_batch(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct config_files *config = userdata;
     config->batch_armed = false;
     for (unsigned i = 0; i < CONFIG_FILE_COUNT; i++)
-        if (i != CONFIG_FILE_OFFSETS && config->changed[i])
+        if (!is_slow(i) && config->changed[i])
             hand_over(config, i);
     return 0;
 }
@@ -197,7 +206,7 @@ static int on_offsets(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct config_files *config = userdata;
     take_failures(config);
-    if (config->changed[CONFIG_FILE_OFFSETS])
+    if (config->changed[CONFIG_FILE_OFFSETS] || config->changed[CONFIG_FILE_DELAY])
         journal_want_offsets(config->store->journal, image_mark(config->store->image));
     hand_over_changed(config);
     int r = sd_event_source_set_time_relative(source, (uint64_t)config->store->config.flush_offset_interval_ms * 1000);
@@ -210,7 +219,7 @@ void config_files_changed(struct store *store, enum config_file file)
     if (!config)
         return;
     config->changed[file] = true;
-    if (file == CONFIG_FILE_OFFSETS || config->batch_armed)
+    if (is_slow(file) || config->batch_armed)
         return;
     if (sd_event_source_set_time_relative(config->batch_timer, CONFIG_FILES_BATCH_MS * 1000) < 0 ||
         sd_event_source_set_enabled(config->batch_timer, SD_EVENT_ONESHOT) < 0)

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "commit_log.h"
 #include "consume_queue.h"
+#include "delay.h"
 #include "fault/fault.h"
 #include "index.h"
 #include "peers.h"
@@ -68,26 +69,24 @@ static int queue_of(struct dispatch *dispatch, const struct record *record, stru
     return *ret_queue ? 0 : -ENOMEM;
 }
 
-/* Messages that wait in the schedule topic carry the time of their delivery instead of a hash (Apache's default levels). */
-static bool schedule_time(const struct record *record, const struct properties *found, int64_t *ret_tags_code)
+/* Messages that wait in the schedule topic carry the time of their delivery instead of a hash. */
+static bool schedule_time(const struct store *store, const struct record *record, const struct properties *found,
+                          int64_t *ret_tags_code)
 {
-    static const int64_t level_s[] = {1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200};
-    if (found->delay.size == 0 || found->delay.size > 9 || !bytes_equal_text(record->topic, "SCHEDULE_TOPIC_XXXX"))
+    unsigned level = found->delay.size && bytes_equal_text(record->topic, DELAY_TOPIC)
+                         ? delay_level(&store->config, found->delay)
+                         : 0;
+    if (level == 0)
         return false;
-    char text[10] = {0};
-    memcpy(text, found->delay.data, found->delay.size);
-    long level = strtol(text, NULL, 10);
-    if (level <= 0)
-        return false;
-    long most = sizeof level_s / sizeof *level_s;
-    *ret_tags_code = record->store_ms + level_s[(level < most ? level : most) - 1] * 1000;
+    *ret_tags_code = record->store_ms + store->config.delay_ms[level - 1];
+    delay_expect(store->delay, (unsigned)record->queue_id + 1, *ret_tags_code);
     return true;
 }
 
-static int64_t tags_code(const struct record *record, const struct properties *found)
+static int64_t tags_code(const struct store *store, const struct record *record, const struct properties *found)
 {
     int64_t code = 0;
-    if (schedule_time(record, found, &code))
+    if (schedule_time(store, record, found, &code))
         return code;
     return found->tags.size ? java_hash(found->tags) : 0;
 }
@@ -106,7 +105,7 @@ int dispatch_record(struct dispatch *dispatch, const struct record *record)
     if (r != 0)
         return r < 0 ? r : 0;
     struct queue_entry entry = {.queue_offset = record->queue_offset, .log_pos = record->pos, .size = record->size,
-                                .tags_code = tags_code(record, &found), .store_ms = record->store_ms};
+                                .tags_code = tags_code(dispatch->store, record, &found), .store_ms = record->store_ms};
     board_add(dispatch->store->board, COUNTER_DISPATCHED, 1);
     return consume_queue_add(dispatch->store->consume_queues, queue, &entry);
 }

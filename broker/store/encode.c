@@ -108,11 +108,25 @@ static uint8_t *added_put(uint8_t *to, const char *name, struct bytes value)
     return to + size + 2 + value.size;
 }
 
+static int record_size_set(const struct encode_host *host, struct encode_message *m)
+{
+    if (m->properties_size > RECORD_PROPERTIES_MAX)
+        return -EMSGSIZE;
+    m->record_size = RECORD_FIXED_SIZE + (m->born_ipv6 ? 12 : 0) + (host->store_host_size - RECORD_HOST_V4_SIZE) +
+                     (m->topic.size > RECORD_TOPIC_V1_MAX ? 1 : 0) + m->body.size + m->topic.size + m->properties_size;
+    return 0;
+}
+
 int encode_prepare(struct encode_host *host, struct encode_message *m, bool must_fit)
 {
     const struct properties *found = m->found;
     uint8_t *to = m->added;
     const size_t crc_size = host->whole_crc ? RECORD_WHOLE_CRC_SIZE : 0;
+    if (m->is_copy) {
+        m->added_size = 0;
+        m->properties_size = m->properties.size + crc_size;
+        return record_size_set(host, m);
+    }
     const bool closes = found->ends_open && !found->has_reserved;
     if (closes)
         *to++ = 2;
@@ -149,11 +163,7 @@ int encode_prepare(struct encode_host *host, struct encode_message *m, bool must
         m->added_size = closes && host->whole_crc ? 1 : 0; /* what closes the client's text */
         m->properties_size = text_size + m->added_size + crc_size;
     }
-    if (m->properties_size > RECORD_PROPERTIES_MAX)
-        return -EMSGSIZE;
-    m->record_size = RECORD_FIXED_SIZE + (m->born_ipv6 ? 12 : 0) + (host->store_host_size - RECORD_HOST_V4_SIZE) +
-                     (m->topic.size > RECORD_TOPIC_V1_MAX ? 1 : 0) + m->body.size + m->topic.size + m->properties_size;
-    return 0;
+    return record_size_set(host, m);
 }
 
 static uint8_t *put_bytes(uint8_t *to, const void *data, size_t size)

@@ -32,6 +32,7 @@ struct encode_message {
     const uint8_t *born_ip;
     uint16_t born_port;
     bool born_ipv6;
+    bool is_copy; /* of a record of this store: its properties stay as they are */
     /* filled by encode_prepare */
     uint8_t added[1024]; /* the broker's properties */
     size_t added_size, properties_size, record_size;

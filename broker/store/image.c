@@ -108,6 +108,7 @@ bool image_is_promised(enum image_type type)
     case IMAGE_LOCK:
     case IMAGE_UNLOCK:
     case IMAGE_RESET_SEEN:
+    case IMAGE_DELAY:
         return false;
     }
     return false;

@@ -78,6 +78,7 @@ enum image_type {
     IMAGE_UNLOCK,          /* queue_locks.c */
     IMAGE_RESET,           /* offsets.c: an offset and its reset mark */
     IMAGE_RESET_SEEN,      /* offsets.c: the mark is gone */
+    IMAGE_DELAY,           /* delay.c: how far each level is delivered, all of them */
     IMAGE_RUN_TIME_CONFIG = 32, /* run_time_config.c: all that was changed */
 };
 

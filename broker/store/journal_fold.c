@@ -241,6 +241,7 @@ int journal_fold_add(void *context, enum image_type type, struct bytes payload)
             keep(fold, (uint16_t)type, none, 0, payload);
         return payload.size < VERSION_SIZE ? -EBADMSG : 0;
     case IMAGE_OFFSETS_VERSION:
+    case IMAGE_DELAY:
         keep(fold, (uint16_t)type, none, 0, payload);
         return 0;
     case IMAGE_OFFSET:
@@ -263,6 +264,7 @@ int journal_fold_each(const struct journal_fold *fold, image_apply visit, void *
     static const enum image_type order[] = {
         IMAGE_TOPIC_DROP, IMAGE_TOPIC_PUT, IMAGE_TOPICS_VERSION,  IMAGE_GROUP_PUT, IMAGE_GROUPS_VERSION,
         IMAGE_OFFSET,     IMAGE_OFFSETS_VERSION, IMAGE_RUN_TIME_CONFIG,
+        IMAGE_DELAY,
     };
     for (size_t n = 0; n < sizeof order / sizeof *order; n++) {
         for (size_t i = 0; i < fold->count; i++) {

@@ -14,6 +14,7 @@
 #include "commit_log.h"
 #include "config.h"
 #include "consume_queue.h"
+#include "delay.h"
 #include "file_layer.h"
 #include "flush.h"
 #include "index.h"
@@ -79,6 +80,8 @@ int lifecycle_recover(struct store *store, void (*progress)(struct store *store,
         atomic_store(&store->queue_table->indexed_pos, -1);
     if (r == 0)
         r = warm ? recover_warm(store) : recover_cold(store, trusted_pos, progress);
+    if (r == 0)
+        r = delay_recover(store, warm, trusted_pos);
     if (r < 0)
         ledger_end(store->ledger);
     return r;
@@ -98,6 +101,8 @@ int lifecycle_serve(struct store *store, const struct checkpoint *checkpoint, co
         r = turn_resume(store);
     if (r == 0)
         r = retention_start(store);
+    if (r == 0)
+        r = delay_start(store);
     if (r < 0) {
         ledger_end(store->ledger);
         return r;
@@ -111,6 +116,7 @@ int lifecycle_serve(struct store *store, const struct checkpoint *checkpoint, co
 
 int lifecycle_stop(struct store *store)
 {
+    delay_stop(store);
     metadata_stop(store);
     int r = turn_flush_all(store);
     index_stop(TAKE_PTR(store->index));

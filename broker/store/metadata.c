@@ -19,6 +19,7 @@
 #include "cold_load.h"
 #include "config_files.h"
 #include "consume_queue.h"
+#include "delay.h"
 #include "groups.h"
 #include "held_answers.h"
 #include "image.h"
@@ -57,6 +58,7 @@ static void write_everything(struct image *image, void *context)
     offsets_write_image(store->offsets, image);
     queue_locks_write_image(store->queue_locks, image);
     run_time_config_write_image(store->run_time_config, image);
+    delay_write_image(store->delay, image);
 }
 
 static int apply_record(void *context, enum image_type type, struct bytes payload)
@@ -81,6 +83,8 @@ static int apply_record(void *context, enum image_type type, struct bytes payloa
         return queue_locks_apply_image(store, type, payload);
     case IMAGE_RUN_TIME_CONFIG:
         return run_time_config_apply_image(store, payload);
+    case IMAGE_DELAY:
+        return delay_apply_image(store, payload);
     }
     return -EBADMSG;
 }
@@ -96,6 +100,8 @@ static int make_tables(struct store *store)
         r = queue_locks_new(&store->queue_locks);
     if (r == 0)
         r = run_time_config_new(store, &store->run_time_config);
+    if (r == 0)
+        r = delay_new(store, &store->delay);
     return r;
 }
 
@@ -106,6 +112,7 @@ static void free_tables(struct store *store)
     offsets_free(store->offsets);
     queue_locks_free(store->queue_locks);
     run_time_config_free(store->run_time_config);
+    delay_free(TAKE_PTR(store->delay));
     store->run_time_config = NULL;
     store->topics = NULL;
     store->groups = NULL;
@@ -163,6 +170,8 @@ int metadata_open(struct store *store, int image_fd, bool warm)
         r = load_cold(store);
     if (r == 0)
         r = topics_make_system(store);
+    if (r == 0)
+        r = delay_topic_ensure(store);
     if (r == 0)
         r = groups_make_system(store);
     return r;

@@ -15,9 +15,11 @@
 #include "base/panic.h"
 #include "commit_log.h"
 #include "consume_queue.h"
+#include "delay.h"
 #include "fault/fault.h"
 #include "msg/names.h"
 #include "quarantine.h"
+#include "redirect.h"
 #include "retention.h"
 #include "shm/ledger.h"
 #include "topics.h"
@@ -33,6 +35,7 @@ struct send {
     size_t copy_size;
     struct encode_message message;
     struct properties found;
+    uint8_t text[REDIRECT_TEXT_MAX]; /* properties of a message that goes elsewhere */
 };
 
 int send_new(struct store *store, struct send **ret_send)
@@ -139,11 +142,6 @@ static uint32_t messages_count(const struct msg_send_parts *parts)
     return bad ? 0 : count;
 }
 
-static bool is_retry(struct bytes topic)
-{
-    return topic.size > 7 && memcmp(topic.data, "%RETRY%", 7) == 0;
-}
-
 static bool is_forbidden(struct bytes topic)
 {
     static const char *const names[] = {"SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC",
@@ -172,7 +170,7 @@ static enum refusal topic_find(struct send *send, const struct msg_send_parts *p
     if (send->topic && bytes_equal_text(name, send->topic->name))
         return REFUSAL_NONE;
     send->topic = NULL;
-    if (!name_topic_valid(name) || (name.size > RECORD_TOPIC_V1_MAX && !is_retry(name)))
+    if (!name_topic_valid(name) || (name.size > RECORD_TOPIC_V1_MAX && !redirect_is_retry(name)))
         return REFUSAL_TOPIC_NAME;
     if (is_forbidden(name))
         return REFUSAL_TOPIC_SYSTEM;
@@ -194,27 +192,35 @@ static enum refusal queue_choose(struct send *send, const struct msg_send *reque
 }
 
 /* What this store cannot deliver yet is refused, not stored where nobody would look. */
-static enum refusal properties_judge(const struct properties *found, int32_t sys_flag)
+static enum refusal properties_judge(const struct properties *found, const struct encode_message *message)
 {
-    if (found->delay.size > 0 && !bytes_equal_text(found->delay, "0"))
-        return REFUSAL_DELAY;
+    if (message->is_copy)
+        return REFUSAL_NONE;
     if (found->timer.size > 0)
         return REFUSAL_TIMER;
-    if (bytes_equal_text(found->tran_msg, "true") || (sys_flag & SYS_FLAG_TRANSACTION))
+    int32_t transaction = message->sys_flag & SYS_FLAG_TRANSACTION;
+    /* One that comes back was committed before; its properties and flags still say so. */
+    bool is_retried = message->reconsume_times > 0 && (transaction == 0 || transaction == SYS_FLAG_COMMIT);
+    if (!is_retried && (bytes_equal_text(found->tran_msg, "true") || transaction))
         return REFUSAL_TRANSACTION;
     return REFUSAL_NONE;
+}
+
+static enum refusal may_write(const struct send *send)
+{
+    if (commit_log_error(send->store->commit_log))
+        return REFUSAL_DISK;
+    if (retention_disk_full(send->store->retention))
+        return REFUSAL_DISK_FULL;
+    return send->store->config.broker_id > 0 ? REFUSAL_SLAVE : REFUSAL_NONE;
 }
 
 static enum refusal request_judge(struct send *send, const struct msg_send_parts *parts, uint32_t count)
 {
     const struct store_config *config = &send->store->config;
-    if (commit_log_error(send->store->commit_log))
-        return REFUSAL_DISK;
-    if (retention_disk_full(send->store->retention))
-        return REFUSAL_DISK_FULL;
-    if (config->broker_id > 0)
-        return REFUSAL_SLAVE;
-    enum refusal refusal = topic_find(send, parts);
+    enum refusal refusal = may_write(send);
+    if (!refusal)
+        refusal = topic_find(send, parts);
     if (refusal)
         return refusal;
     if (send->topic->order && !(config->broker_permission & 2))
@@ -225,7 +231,7 @@ static enum refusal request_judge(struct send *send, const struct msg_send_parts
         return REFUSAL_BODY_SIZE;
     if (count == 0)
         return REFUSAL_BATCH;
-    if (parts->send->flags & MSG_SEND_BATCH && is_retry(parts->topic))
+    if (parts->send->flags & MSG_SEND_BATCH && redirect_is_retry(parts->topic))
         return REFUSAL_BATCH_RETRY;
     return REFUSAL_NONE;
 }
@@ -250,7 +256,9 @@ static enum refusal message_prepare(struct send *send, bool is_item)
 {
     struct encode_message *message = &send->message;
     properties_scan(message->properties, &send->found);
-    enum refusal refusal = properties_judge(&send->found, message->sys_flag);
+    enum refusal refusal = properties_judge(&send->found, message);
+    if (!refusal && is_item && delay_level(&send->store->config, send->found.delay) > 0)
+        refusal = REFUSAL_BATCH; /* each would have its own queue */
     if (refusal)
         return is_item ? REFUSAL_BATCH : refusal;
     if (send->found.poison.size > 0 && FAULT_MATCH(STORE_POISON))
@@ -304,9 +312,10 @@ static void message_begin(struct send *send, const struct msg_send_parts *parts,
     message->born_ip = request->born_ip;
     message->born_port = request->born_port;
     message->born_ipv6 = request->flags & MSG_SEND_IPV6;
+    message->is_copy = false;
 }
 
-static void entry_put(struct send *send, struct peer *peer, struct send_batch *batch, struct ledger_entry *entry)
+static void entry_put(struct send *send, struct send_batch *batch, struct ledger_entry *entry)
 {
     struct ledger *ledger = send->store->ledger;
     entry->log_pos = batch->base_pos + (int64_t)batch->used;
@@ -345,24 +354,50 @@ static bool waits_not(struct send *send, const struct msg_send_parts *parts)
     return bytes_equal_text(send->found.wait, "false");
 }
 
+/* The queue of a message that message_begin() has begun: its own, or that of its delay level. */
+static enum refusal queue_find(struct send *send, bool is_batch, struct consume_queue **ret_queue)
+{
+    struct encode_message *message = &send->message;
+    const struct topic *topic = send->topic;
+    if (!is_batch) {
+        properties_scan(message->properties, &send->found);
+        unsigned level = delay_level(&send->store->config, send->found.delay);
+        bool is_half = bytes_equal_text(send->found.tran_msg, "true") && message->reconsume_times == 0;
+        if (level > 0 && !is_half) {
+            topic = topics_find(send->store->topics, bytes_of(DELAY_TOPIC));
+            if (!topic || level > topic->slot_count)
+                return REFUSAL_TOPIC_FAILED;
+            if (redirect_delay(message, level, send->text) < 0)
+                return REFUSAL_PROPERTIES_SIZE;
+        }
+    }
+    *ret_queue = consume_queues_get(send->store->consume_queues, topic->slot_base + (uint32_t)message->queue_id);
+    return *ret_queue ? REFUSAL_NONE : REFUSAL_MEMORY;
+}
+
 /* A checked, split request that is to be stored. False: the batch is full, nothing has happened. */
 static bool request_store(struct send *send, const struct msg_send_parts *parts, uint32_t count,
                           struct send_batch *batch, struct ledger_entry *entry)
 {
     int32_t queue_id = 0;
-    enum refusal refusal = request_judge(send, parts, count);
+    struct redirect to = {.text = send->text};
+    enum refusal refusal = REFUSAL_NONE;
+    if (redirect_is_retry(parts->topic) && !(parts->send->flags & MSG_SEND_BATCH) && may_write(send) == REFUSAL_NONE)
+        refusal = redirect_retry(send->store, parts, &to);
+    const struct msg_send_parts *real = to.moved ? &to.parts : parts;
     if (!refusal)
-        refusal = queue_choose(send, parts->send, &queue_id);
+        refusal = request_judge(send, real, count);
+    if (!refusal)
+        refusal = queue_choose(send, real->send, &queue_id);
     struct consume_queue *queue = NULL;
     if (!refusal) {
-        queue = consume_queues_get(send->store->consume_queues, send->topic->slot_base + (uint32_t)queue_id);
-        refusal = queue ? REFUSAL_NONE : REFUSAL_MEMORY;
+        message_begin(send, real, queue_id, batch->store_ms);
+        refusal = queue_find(send, parts->send->flags & MSG_SEND_BATCH, &queue);
     }
     if (!refusal) {
         enum fit fit;
         size_t size = 0;
-        message_begin(send, parts, queue_id, batch->store_ms);
-        refusal = request_encode(send, parts, batch, queue, &fit, &size);
+        refusal = request_encode(send, real, batch, queue, &fit, &size);
         if (!refusal && fit == FIT_NEXT_FILE) {
             file_end(send, batch);
             return false;
@@ -405,12 +440,11 @@ static bool answer_has_room(struct peer *peer, size_t need)
 }
 
 /* A request whose sizes do not hold: the only thing known of it is its token. */
-static void request_malformed(struct send *send, struct peer *peer, struct send_batch *batch,
-                              struct ledger_entry *entry)
+static void request_malformed(struct send *send, struct send_batch *batch, struct ledger_entry *entry)
 {
     entry->refusal = REFUSAL_BAD_RECORD;
     board_add(send->store->board, COUNTER_RECORDS_REFUSED, 1);
-    entry_put(send, peer, batch, entry);
+    entry_put(send, batch, entry);
 }
 
 enum send_taken send_take(struct send *send, struct peer *peer, const struct ring_view *view, struct send_batch *batch)
@@ -452,20 +486,109 @@ enum send_taken send_take(struct send *send, struct peer *peer, const struct rin
     }
     entry.answer_room = (uint32_t)need;
     if (check != MSG_OK) {
-        request_malformed(send, peer, batch, &entry);
+        request_malformed(send, batch, &entry);
     } else if (deaths >= REFUSED_DEATHS) {
         quarantine_keep(send->store, peer, pos, payload, view->payload_size);
         entry.refusal = REFUSAL_POISON;
-        entry_put(send, peer, batch, &entry);
+        entry_put(send, batch, &entry);
     } else {
         if (!request_store(send, &parts, count, batch, &entry)) {
             ledger_working_end(ledger);
             return SEND_FULL;
         }
-        entry_put(send, peer, batch, &entry);
+        entry_put(send, batch, &entry);
     }
     peer->answers_promised += need;
     if (deaths >= ALONE_DEATHS)
         batch->closed = true;
     return SEND_TAKEN;
+}
+
+/* Delayed messages that are due. */
+
+/* The record as a message once more; false: it does not say where it belongs. */
+static bool copy_begin(struct send *send, struct bytes data, int64_t log_pos, int64_t store_ms)
+{
+    struct encode_message *message = &send->message;
+    struct record record;
+    if (record_parse(data.data, data.size, log_pos, (int64_t)data.size, false, &record) != RECORD_MESSAGE)
+        return false;
+    *message = (struct encode_message){.topic = properties_find(record.properties, "REAL_TOPIC"), .body = record.body,
+                                       .properties = record.properties, .found = &send->found, .store_ms = store_ms,
+                                       .sys_flag = record.sys_flag, .is_copy = true};
+    record_origin(data.data, &message->flag, &message->born_ms, &message->born_ip, &message->born_port,
+                  &message->reconsume_times);
+    message->born_ipv6 = record.sys_flag & SYS_FLAG_BORN_IPV6;
+    properties_scan(record.properties, &send->found);
+    if (send->found.has_reserved) { /* the CRC of the whole record; the copy gets its own */
+        message->properties = (struct bytes){send->text, properties_copy_clean(record.properties, send->text)};
+        properties_scan(message->properties, &send->found);
+    }
+    struct bytes queue = properties_find(record.properties, "REAL_QID");
+    char text[12] = {0};
+    if (message->topic.size == 0 || queue.size == 0 || queue.size >= sizeof text)
+        return false;
+    memcpy(text, queue.data, queue.size);
+    char *end;
+    long queue_id = strtol(text, &end, 10);
+    message->queue_id = (int32_t)queue_id;
+    return !*end && queue_id >= 0 && queue_id < (long)QUEUE_TABLE_SLOTS && name_topic_valid(message->topic) &&
+           !bytes_equal_text(message->topic, "RMQ_SYS_TRANS_HALF_TOPIC") && !bytes_equal_text(message->topic, DELAY_TOPIC);
+}
+
+/* Its real topic is made if it went meanwhile, as the queue of Apache is. */
+static struct consume_queue *copy_queue(struct send *send)
+{
+    struct store *store = send->store;
+    const struct encode_message *message = &send->message;
+    struct topic *topic = topics_find(store->topics, message->topic);
+    if ((!topic || (uint32_t)message->queue_id >= topic->slot_count) &&
+        topics_ensure_recovered(store, message->topic, message->queue_id + 1, &topic) < 0)
+        return NULL;
+    return consume_queues_get(store->consume_queues, topic->slot_base + (uint32_t)message->queue_id);
+}
+
+bool send_deliver(struct send *send, struct send_batch *batch, unsigned level, int64_t queue_offset, int64_t log_pos,
+                  struct bytes record)
+{
+    struct ledger *ledger = send->store->ledger;
+    uint64_t number = (uint64_t)queue_offset;
+    uint32_t deaths = ledger_suspects(ledger) ? ledger_deaths(ledger, DELAY_PEER, level, number) : 0;
+    if (deaths >= ALONE_DEATHS && batch->requests > 0) {
+        batch->closed = true;
+        return false;
+    }
+    if (deaths >= REFUSED_DEATHS) {
+        log_error("delay level %u: message %lld crashed the store twice and is passed over (log position %lld)", level,
+                  (long long)queue_offset, (long long)log_pos);
+        return true;
+    }
+    ledger_working(ledger, DELAY_PEER, level, number);
+    struct ledger_entry entry = {.ring_pos = number, .peer_generation = level, .peer_id = DELAY_PEER, .count = 1,
+                                 .flags = LEDGER_NO_ANSWER};
+    struct consume_queue *queue = NULL;
+    bool good = copy_begin(send, record, log_pos, batch->store_ms);
+    if (good)
+        queue = copy_queue(send);
+    enum refusal refusal = !good ? REFUSAL_BAD_RECORD : !queue ? REFUSAL_TOPIC_FAILED : message_prepare(send, false);
+    enum fit fit = refusal ? FIT : record_fits(send, batch, 0, send->message.record_size);
+    if (refusal || fit == FIT_NEVER) {
+        ledger_working_end(ledger);
+        log_error("delay level %u: message %lld cannot be delivered: %s (log position %lld)", level,
+                  (long long)queue_offset, refusal_remark(refusal ? refusal : REFUSAL_RECORD_SIZE), (long long)log_pos);
+        return true;
+    }
+    if (fit == FIT_NEXT_FILE) {
+        file_end(send, batch);
+        ledger_working_end(ledger);
+        return false;
+    }
+    encode_record(&send->host, &send->message, queue->next_offset, batch->base_pos + (int64_t)batch->used,
+                  batch->data + batch->used);
+    entry.size = (uint32_t)send->message.record_size;
+    queue->next_offset++;
+    entry_put(send, batch, &entry);
+    if (deaths >= ALONE_DEATHS)
+        batch->closed = true;
+    return true;
 }

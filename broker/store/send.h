@@ -36,6 +36,10 @@ enum send_taken {
 };
 void send_batch_begin(struct send *send, struct send_batch *batch);
 enum send_taken send_take(struct send *send, struct peer *peer, const struct ring_view *view, struct send_batch *batch);
+/* A delayed message that is due, as its record says: once more, in its real topic. False: the batch is closed and it is not
+ * in it. True also for one that cannot be delivered, which is said. */
+bool send_deliver(struct send *send, struct send_batch *batch, unsigned level, int64_t queue_offset, int64_t log_pos,
+                  struct bytes record);
 /* The batch is through; its memory may be given back. */
 void send_batch_trim(struct send_batch *batch);
 int send_batch_new(struct send_batch *batch);

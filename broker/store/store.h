@@ -13,6 +13,8 @@
 #include "shm/queue_table.h"
 #include "worker/worker.h"
 
+enum { DELAY_LEVELS_MAX = 128 };
+
 /* Apache's keys (broker.conf), resolved by config.c from the GRANT_CONFIG text; strings owned here. */
 struct store_config {
     char *broker_name, *cluster_name, *broker_ip1, *ha_ip, *region_id;
@@ -35,6 +37,8 @@ struct store_config {
     int64_t disk_free_least, disk_free_enough; /* bytes */
     bool clean_forcibly;
     bool index, whole_crc;
+    int64_t delay_ms[DELAY_LEVELS_MAX]; /* of level n + 1 */
+    unsigned delay_levels;
     int64_t index_slots, index_entries; /* of one file */
     char **namesrvs; /* local name servers' names, NULL-terminated */
     struct conf *granted; /* the text itself */
@@ -64,6 +68,7 @@ struct store {
     struct index *index;
     struct turn *turn;
     struct retention *retention;
+    struct delay *delay;
 
     /* metadata half */
     struct image *image;

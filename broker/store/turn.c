@@ -21,6 +21,7 @@
 #include "base/panic.h"
 #include "commit_log.h"
 #include "consume_queue.h"
+#include "delay.h"
 #include "dispatch.h"
 #include "fault/fault.h"
 #include "file_layer.h"
@@ -202,6 +203,7 @@ static void batch_collect(struct turn *turn)
     struct peers *peers = turn->store->peers;
     unsigned before;
     send_batch_begin(turn->send, &turn->batch);
+    delay_collect(turn->store, turn->send, &turn->batch);
     if (peers->count)
         turn->first_peer = (turn->first_peer + 1) % peers->count;
     do {
@@ -315,8 +317,10 @@ static bool data_turn(struct turn *turn)
         return false;
     batch_collect(turn);
     metadata_batch_taken(store, turn->batch.base_pos);
-    if (turn->batch.requests == 0 && turn->batch.used == 0)
+    if (turn->batch.requests == 0 && turn->batch.used == 0) {
+        delay_batch_done(store, false);
         return false;
+    }
     uint64_t first = ledger_taken(ledger);
     ledger_take(ledger, turn->batch.requests);
     FAULT_POINT(STORE_TAKEN);
@@ -329,6 +333,7 @@ static bool data_turn(struct turn *turn)
     }
     FAULT_POINT(STORE_APPENDED);
     ledger_apply(ledger, ledger_taken(ledger));
+    delay_batch_done(store, r < 0);
     FAULT_POINT(STORE_LEDGER_WRITTEN);
     if (turn->batch.used > 0)
         batch_written(turn);
@@ -516,6 +521,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *context)
     bool unsynced = commit_log_end(turn->store->commit_log) > flush_done_pos(turn->store->flush) &&
                     !commit_log_error(turn->store->commit_log);
     log_sync(turn, now_ms);
+    delay_tick(turn->store);
     turn->idle_ticks++;
     if (now_ms - turn->queues_at_ms >= QUEUES_SYNC_MS)
         queues_sync(turn);

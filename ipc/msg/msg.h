@@ -95,7 +95,7 @@ struct msg_send {
     uint32_t properties_size;
     uint32_t body_size;
     uint8_t born_ip[16]; /* IPv4: first four bytes, network order */
-    uint32_t reserved;
+    int32_t delay_level; /* MSG_SEND_BACK: of the next try; 0: by the number of tries, < 0: none, a dead letter */
 };
 _Static_assert(sizeof(struct msg_send) == 80, "layout");
 enum {
@@ -103,6 +103,7 @@ enum {
     MSG_SEND_NO_ANSWER = 2, /* oneway */
     MSG_SEND_IPV6 = 4,      /* born_ip has 16 bytes */
     MSG_SEND_UNIT_MODE = 8,
+    MSG_SEND_BACK = 16, /* a group could not consume it: topic is the group's retry topic, reconsume_times as it was */
 };
 
 /* MSG_SEND_ANSWER. Then: uniq key, remark, and for a batch count × u32 record sizes (positions follow from log_pos). */

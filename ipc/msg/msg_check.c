@@ -79,7 +79,8 @@ static enum msg_refusal check_send(struct walk *walk)
     struct msg_send send;
     if (!FIXED(walk, send))
         return walk->refusal;
-    const uint32_t known = MSG_SEND_BATCH | MSG_SEND_NO_ANSWER | MSG_SEND_IPV6 | MSG_SEND_UNIT_MODE;
+    const uint32_t known = MSG_SEND_BATCH | MSG_SEND_NO_ANSWER | MSG_SEND_IPV6 | MSG_SEND_UNIT_MODE |
+                           MSG_SEND_BACK;
     require(walk, send.topic_size <= MSG_TOPIC_MAX, MSG_REFUSED_LIMIT);
     require(walk, send.default_topic_size <= MSG_TOPIC_MAX, MSG_REFUSED_LIMIT);
     require(walk, send.group_size <= MSG_GROUP_MAX, MSG_REFUSED_LIMIT);

@@ -11,7 +11,8 @@ import pytest
 import java
 
 SCENARIOS = ["sync", "async", "oneway", "batch", "autocreate", "unicode", "tags", "restart", "offsets", "idle", "once",
-             "big", "orderly", "share", "death", "handover", "broadcast", "from", "compressed", "litepull"]
+             "big", "orderly", "share", "death", "handover", "broadcast", "from", "compressed", "litepull",
+             "delay", "retry", "suspend"]
 TIMEOUT_S = 600  # a net for a hanging client, not a measure
 
 

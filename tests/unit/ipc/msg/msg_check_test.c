@@ -214,7 +214,8 @@ static size_t make_all(struct sample *samples)
     struct msg_cat_subscription cat_subscription = {0};
     size_t n = 0;
     samples[n++] = make_send(5, 7, 3, 40, 100, 0);
-    samples[n++] = make_send(1, 0, 0, 0, 0, MSG_SEND_BATCH | MSG_SEND_NO_ANSWER | MSG_SEND_IPV6 | MSG_SEND_UNIT_MODE);
+    samples[n++] = make_send(1, 0, 0, 0, 0, MSG_SEND_BATCH | MSG_SEND_NO_ANSWER | MSG_SEND_IPV6 | MSG_SEND_UNIT_MODE |
+                                                MSG_SEND_BACK);
     samples[n++] = make_member_put(0, 0, 1, MSG_MEMBER_ANSWER | MSG_MEMBER_UNIT | MSG_MEMBER_REPLAY);
     samples[n++] = make_member_put(3, MSG_EXPRESSION_OTHER, 0, 0);
     samples[n++] = STRINGS(MSG_MEMBER_DROP, true, member_drop, 0);
@@ -379,7 +380,7 @@ static void test_ranges(void **state)
     struct msg_cat_group cat_group = {.consume_orderly = 2};
     struct msg_cat_subscription cat_subscription = {.expression_type = 3};
     struct msg_member_drop member_drop = {.is_producer = 2};
-    assert_check(make_send(1, 0, 0, 0, 0, 16), MSG_REFUSED_RANGE);
+    assert_check(make_send(1, 0, 0, 0, 0, 32), MSG_REFUSED_RANGE);
     assert_check(make_member_put(1, 3, 0, 0), MSG_REFUSED_RANGE);
     assert_check(make_member_put(1, 0, 2, 0), MSG_REFUSED_RANGE);
     assert_check(make_member_put(1, 0, 0, 8), MSG_REFUSED_RANGE);

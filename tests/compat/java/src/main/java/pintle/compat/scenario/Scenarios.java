@@ -30,6 +30,9 @@ public final class Scenarios {
         ALL.put("from", From::new);
         ALL.put("compressed", Compressed::new);
         ALL.put("litepull", LitePull::new);
+        ALL.put("delay", Delay::new);
+        ALL.put("retry", Retry::new);
+        ALL.put("suspend", Suspend::new);
     }
 
     private Scenarios() {
