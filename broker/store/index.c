@@ -47,7 +47,7 @@ struct index {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     _Atomic int sleeping;
-    atomic_bool stop, complete;
+    atomic_bool stop, complete, log_shorter;
     _Atomic int64_t stop_until_ms;
 
     /* Between the two. Each word has one writer. */
@@ -139,6 +139,14 @@ void index_publish(struct index *index, int64_t pos)
     int sleeping = atomic_load_explicit(&index->sleeping, memory_order_relaxed);
     if (sleeping == ASLEEP || (sleeping == NAPPING && ring_room(index) < RING_ENTRIES / 2))
         wake(index);
+}
+
+void index_log_begins(struct index *index)
+{
+    if (!index)
+        return;
+    atomic_store_explicit(&index->log_shorter, true, memory_order_release);
+    wake(index);
 }
 
 /* The index thread. */
@@ -348,6 +356,8 @@ static void rest(struct index *index, int state, int64_t ms)
     /* Pairs with the fence of index_publish: either it sees us asleep, or we see what it has put there. */
     atomic_thread_fence(memory_order_seq_cst);
     bool look_again = atomic_load_explicit(&index->stop, memory_order_relaxed);
+    if (state == ASLEEP && atomic_load_explicit(&index->log_shorter, memory_order_relaxed))
+        look_again = true; /* the mutex is between it and the call */
     if (state == ASLEEP)
         look_again = look_again || atomic_load_explicit(&index->tail, memory_order_relaxed) !=
                                        atomic_load_explicit(&index->head, memory_order_relaxed);
@@ -381,11 +391,11 @@ static void housekeeping(struct index *index)
         index->synced_ms = 0;
         index->opened = false;
     }
-    if (clock_monotonic_ms() - index->synced_ms >= SYNC_MS) {
+    if (clock_monotonic_ms() - index->synced_ms >= SYNC_MS)
         file_sync(index);
+    if (index->opened && atomic_exchange_explicit(&index->log_shorter, false, memory_order_acquire))
         index_files_expire(&index->files,
                            atomic_load_explicit(&index->store->queue_table->log_min_pos, memory_order_acquire));
-    }
 }
 
 static void *index_main(void *context)
@@ -452,6 +462,7 @@ int index_start(struct store *store, enum index_trust trust, const struct checkp
     index->ring = malloc(RING_ENTRIES * sizeof *index->ring);
     int r = index->ring ? index_files_init(&index->files, store, trust, checkpoint) : -ENOMEM;
     atomic_store(&index->missed_pos, -1);
+    atomic_store(&index->log_shorter, true); /* a predecessor may have died between the log's files and the index's */
     atomic_store(&index->published_pos, atomic_load(&store->queue_table->dispatched_pos));
     index->synced_ms = clock_monotonic_ms();
     if (r == 0)

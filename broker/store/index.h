@@ -26,5 +26,7 @@ bool index_stop(struct index *index);
 /* Deciding thread; NULL is accepted. A batch: begin, records in log order, publish; without publish it never was. */
 void index_begin(struct index *index);
 void index_add(struct index *index, const struct record *record, const struct properties *found);
+/* The log has lost its first files: those of the index that speak of nothing else go now, for a full disk wants the room. */
+void index_log_begins(struct index *index);
 /* All records before pos are handed over. */
 void index_publish(struct index *index, int64_t pos);

@@ -23,6 +23,7 @@
 #include "commit_log.h"
 #include "consume_queue.h"
 #include "flush.h"
+#include "index.h"
 #include "peers.h"
 #include "queue_trim.h"
 #include "remover.h"
@@ -272,6 +273,7 @@ static void files_remove(struct retention *retention, bool whole)
                  (pos - first) / commit_log_file_size(log),
                  retention->forced ? "because the disk is too full" : "which were expired");
     consume_queues_clean_expired(store);
+    index_log_begins(store->index);
 }
 
 static void wait_step(struct retention *retention)

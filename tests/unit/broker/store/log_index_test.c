@@ -2,6 +2,7 @@
  * store to the map, power cuts that keep only what was synced, files that are damaged or of another shape, a full disk. */
 #include "log_fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -419,11 +420,46 @@ static void test_full_disk(void **state)
     end(&f);
 }
 
+/* Files whose messages have left the log go, but for the last one. */
+static void test_expired(void **state)
+{
+    struct index_fixture f;
+    struct dirent **names;
+    char path[128];
+    begin(&f);
+    log_fixture_open(&f.log, START_FIRST, true);
+    index_open(&f, INDEX_TRUST_ALL);
+    for (int i = 0; i < 400; i++)
+        put(&f);
+    dispatch(&f);
+    int64_t all = commit_log_end(f.log.store.commit_log), until_ms = clock_monotonic_ms() + 60000;
+    while (atomic_load(&f.log.store.queue_table->indexed_pos) < all)
+        assert_true(clock_monotonic_ms() < until_ms && usleep(2000) == 0);
+    snprintf(path, sizeof path, "%s/index", f.log.dir);
+    int left = 0;
+    for (int step = 0; step < 2; step++) {
+        atomic_store(&f.log.store.queue_table->log_min_pos, step ? all : 0);
+        index_log_begins(f.log.store.index);
+        do {
+            left = scandir(path, &names, NULL, NULL) - 2;
+            for (int i = 0; i < left + 2; i++)
+                free(names[i]);
+            free(names);
+            assert_true(left >= 1 && clock_monotonic_ms() < until_ms && usleep(2000) == 0);
+        } while (step && left > 1);
+        assert_true(step || left > 3);
+    }
+    assert_true(index_close(&f));
+    log_fixture_die(&f.log);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_starts),        cmocka_unit_test(test_deaths),    cmocka_unit_test(test_power_cut),
         cmocka_unit_test(test_log_cut),       cmocka_unit_test(test_foreign_files), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_expired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
