@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -228,6 +229,7 @@ static void choose(uint64_t number, size_t *ret_upto, uint64_t *ret_seed)
 static void child_run(uint64_t from, uint64_t to)
 {
     alarm(CHILD_TIMEOUT_S);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody waits for it any more */
     if (!g.verbose)
         log_set_level(LOG_LEVEL_FATAL);
     for (uint64_t i = from; i < to; i++) {

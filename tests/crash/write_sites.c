@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -226,6 +227,7 @@ static void case_run(bool sync)
 {
     const struct file_watch watch = {before, after, NULL};
     alarm(CASE_TIMEOUT_S);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody waits for it any more */
     stage_begin(&g.stage, g.dir, sync);
     g.stage.flush_timeout_ms = 5000;
     file_layer_watch(&watch);
