@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "base/thread.h"
 #include "broker/format/record.h"
 #include "commit_log.h"
 #include "delay.h"
@@ -212,7 +213,7 @@ int delay_reader_start(struct store *store, struct delay_reader **ret_reader)
     if (r == 0)
         r = sd_event_add_io(store->event, &reader->source, reader->event_fd, EPOLLIN, on_done, reader);
     if (r >= 0)
-        r = -pthread_create(&reader->thread, NULL, run, reader);
+        r = thread_start(&reader->thread, run, reader);
     if (r < 0) {
         delay_reader_stop(reader);
         return r;

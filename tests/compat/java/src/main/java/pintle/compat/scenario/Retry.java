@@ -56,6 +56,10 @@ final class Retry implements Scenario {
         List<Integer> wanted = List.of(0, 1, 2);
         Rig.await(() -> all.stream().allMatch(k -> tries.getOrDefault(k, List.of()).size() >= wanted.size()),
             2 * Rig.PATIENCE_MS, "three tries of each message");
+        /* A consumer that comes before the route looks for it again after 30 s only. */
+        int brokers = Rig.brokers(Rig.queues(producer, topic)).size();
+        Rig.await(() -> Rig.queues(producer, "%DLQ%" + group).size() == brokers, 2 * Rig.PATIENCE_MS,
+            "route of the dead letters");
         Collector dead = new Collector();
         rig.consume(rig.fresh("undertaker"), "%DLQ%" + group, "*", dead);
         Rig.await(() -> dead.hasAll(never), 2 * Rig.PATIENCE_MS, "the dead letters");
