@@ -54,6 +54,7 @@ enum { BATCH_ITEM_FIXED_SIZE = 22 };
 /* Consume queue entry: i64 log position, i32 size, i64 tags code. */
 enum { QUEUE_ENTRY_SIZE = 20 };
 #define QUEUE_ENTRY_PREBLANK_SIZE 0x7FFFFFFF
+#define QUEUE_TAGS_LOST           INT64_MIN /* no hash and no time: the entry's message is damaged or gone, for good */
 
 /* Index file: header, i32 slots (newest entry of the chain, 0: none), entries. Entry 0 is never used. */
 enum {
@@ -84,6 +85,10 @@ enum {
     /* Ours, in bytes that Apache leaves alone: how much of the newest index file is on the disk. One sector, so never torn. */
     CHECKPOINT_INDEX_NOTE_AT = 64,
     CHECKPOINT_INDEX_NOTE_SIZE = 48, /* u64 magic, i64 name, count, full name, full time, u32 CRC-32 of these, u32 0 */
+    /* Ours, too: the five times and positions above once more, so that damage to them is seen. */
+    CHECKPOINT_COPY_AT = 128,
+    CHECKPOINT_COPY_SIZE = 56, /* u64 magic, 5 × i64, u32 CRC-32 of these, u32 0 */
 };
 #define CHECKPOINT_INDEX_NOTE_MAGIC 0x50494E544C454958u
+#define CHECKPOINT_COPY_MAGIC       0x50494E544C454350u
 #define FILE_NAME_DIGITS 20

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/panic.h"
@@ -22,6 +23,7 @@ enum {
     COUNT_DEFAULT = 32,     /* of a request that says no number */
     SCAN_MAX = 800,         /* queue entries looked at for one answer */
     COLD_AT_ONCE = 64,
+    MEND_LOOK_MS = 5,       /* until an entry is looked at again that the store makes anew */
     COPY_BELOW = 4096,      /* a small body is copied behind its header: cheaper than a piece of its own */
 };
 
@@ -194,7 +196,7 @@ static bool check_range(const struct pull *pull, struct pull_found *found)
     return true;
 }
 
-enum taken { TAKEN, SKIPPED, FULL, COLD };
+enum taken { TAKEN, SKIPPED, FULL, COLD, MENDED };
 
 static void add_range(struct pull_found *found, struct log_file *file, const uint8_t *data, size_t size)
 {
@@ -212,16 +214,23 @@ static void add_range(struct pull_found *found, struct log_file *file, const uin
     found->size += size;
 }
 
+/* No entry says so, whatever its message is. What is below max_offset is below the watermark, too. */
+static bool is_nonsense(const struct front *front, const struct queue_entry *entry)
+{
+    return entry->size < RECORD_FIXED_SIZE ||
+           entry->pos > atomic_load_explicit(&front->queue_table->log_readable_pos, memory_order_acquire) - entry->size;
+}
+
 static enum taken take_entry(struct front *front, const struct pull *pull, const struct queue_ref *queue, int64_t offset,
                              const struct queue_entry *entry, struct pull_found *found)
 {
-    struct queue_table *table = front->queue_table;
-    /* An entry below max_offset whose bytes are not below the watermark is a broken queue: not past it. */
-    if (entry->size > 0 &&
-        entry->pos > atomic_load_explicit(&table->log_readable_pos, memory_order_acquire) - entry->size)
-        return entry->size == INT32_MAX ? SKIPPED : FULL; /* Apache's filler before a queue's first entry */
-    if (entry->pos < atomic_load_explicit(&table->log_min_pos, memory_order_acquire))
+    if (entry->size == QUEUE_ENTRY_PREBLANK_SIZE && entry->pos == 0)
+        return SKIPPED; /* Apache's filler before a queue's first entry */
+    if (entry->pos >= 0 && entry->size > 0 &&
+        entry->pos < atomic_load_explicit(&front->queue_table->log_min_pos, memory_order_acquire))
         return SKIPPED; /* its file is gone */
+    if (is_nonsense(front, entry) || entry->tags_code == QUEUE_TAGS_LOST)
+        return damage_found(front, queue, offset, entry, READ_ASTRAY) == DAMAGE_WAIT ? MENDED : SKIPPED;
     if (found->count && found->size + (size_t)entry->size > (size_t)front->config.pull_bytes_max)
         return FULL;
     struct log_file *file;
@@ -235,10 +244,8 @@ static enum taken take_entry(struct front *front, const struct pull *pull, const
             add_range(found, file, data, (size_t)entry->size);
             return TAKEN;
         }
-        if (check != READ_ERROR) {
-            damage_found(front, queue, offset, entry, check);
-            return SKIPPED;
-        }
+        if (check != READ_ERROR)
+            return damage_found(front, queue, offset, entry, check) == DAMAGE_WAIT ? MENDED : SKIPPED;
     }
     board_add(front->board, COUNTER_DISK_ERRORS, 1);
     return SKIPPED;
@@ -293,7 +300,7 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
     unsigned count_max = pull->max_count < 1 ? 1 : least(pull->max_count, (int)front->config.pull_count_max);
     enum taken taken = TAKEN;
     int error = 0;
-    while (at < end && found->count < count_max && taken != FULL && taken != COLD) {
+    while (at < end && found->count < count_max && (taken == TAKEN || taken == SKIPPED)) {
         unsigned wanted = least(end - at, filter->all ? count_max - found->count : CHUNK);
         int n = read_log_entries(front->read_log, queue, at, found->max_offset, wanted, entries, &found->cold);
         if (n == -EAGAIN) {
@@ -313,9 +320,9 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
                 read_log_prefetch(front->read_log, &entries[i]);
         for (int i = 0; i < n && found->count < count_max; i++) {
             taken = SKIPPED;
-            if (tag_filter_matches(filter, entries[i].tags_code))
+            if (tag_filter_matches(filter, entries[i].tags_code) || is_nonsense(front, &entries[i]))
                 taken = take_entry(front, pull, queue, at, &entries[i], found);
-            if (taken == FULL || taken == COLD)
+            if (taken != TAKEN && taken != SKIPPED)
                 break;
             at++;
         }
@@ -323,6 +330,8 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
     found->next_offset = at;
     if (taken == COLD && !found->count)
         return -EAGAIN;
+    if (taken == MENDED && !found->count)
+        return -EINPROGRESS;
     if (found->cold.fd >= 0)
         close(found->cold.fd); /* what is hot goes now; the rest is asked for again */
     if (!found->count && error) {
@@ -336,7 +345,7 @@ int pull_lookup(struct front *front, const struct pull *pull, const struct queue
     return 0;
 }
 
-enum outcome { OUTCOME_DONE, OUTCOME_PARK, OUTCOME_COLD, OUTCOME_HOLD, OUTCOME_NO_ROOM };
+enum outcome { OUTCOME_DONE, OUTCOME_PARK, OUTCOME_COLD, OUTCOME_MEND, OUTCOME_HOLD, OUTCOME_NO_ROOM };
 
 static void refuse(struct front *front, struct channel *channel, const struct pull *pull,
                    const struct pull_checked *checked)
@@ -397,8 +406,11 @@ static enum outcome run_checked(struct front *front, struct channel *channel, st
     pull->slot = slot;
     enum outcome outcome = OUTCOME_DONE;
     read_log_begin(front->read_log);
-    if (pull_lookup(front, pull, &queue, checked->filter, found) == -EAGAIN) {
+    int r = pull_lookup(front, pull, &queue, checked->filter, found);
+    if (r == -EAGAIN) {
         outcome = OUTCOME_COLD;
+    } else if (r == -EINPROGRESS) {
+        outcome = OUTCOME_MEND;
     } else if (may_park(front, pull, found)) {
         pull->offset = found->next_offset;
         pull->min_offset = found->min_offset;
@@ -552,12 +564,48 @@ void pull_done(struct front *front)
     }
 }
 
+/* A pull whose next entry the store makes again. */
+struct mend_job {
+    struct helper_job job;
+    struct pull *pull;
+};
+
+static void mend_run(struct helper_job *job)
+{
+    usleep(MEND_LOOK_MS * 1000);
+}
+
+static void mend_done(struct helper_job *job, struct front *front)
+{
+    struct mend_job *mend = (struct mend_job *)job;
+    struct channel *channel = connections_find(front, mend->pull->channel);
+    if (channel)
+        channel_answered(channel);
+    read_log_forget_entries(front->read_log);
+    pull_again(front, mend->pull);
+    free(mend);
+}
+
+static void go_mend(struct front *front, struct channel *channel, struct pull *pull)
+{
+    struct mend_job *mend = calloc(1, sizeof *mend);
+    if (!mend)
+        PANIC("out of memory");
+    mend->job.run = mend_run;
+    mend->job.done = mend_done;
+    mend->pull = pull;
+    channel->outstanding++;
+    helper_submit(front->helper, &mend->job);
+}
+
 /* Where a pull goes that is not answered now. */
 static void wait_for(struct front *front, struct channel *channel, struct pull *kept, enum outcome outcome,
                      struct cold_range cold)
 {
     if (outcome == OUTCOME_COLD)
         go_cold(front, channel, kept, cold);
+    else if (outcome == OUTCOME_MEND)
+        go_mend(front, channel, kept);
     else if (outcome == OUTCOME_HOLD)
         long_poll_hold(front, channel, kept);
     else

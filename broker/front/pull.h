@@ -62,6 +62,6 @@ struct pull_found {
     struct cold_range cold;
 };
 struct tag_filter;
-/* -EAGAIN: `cold` is to be brought in first. Everything else is in ret_found. */
+/* -EAGAIN: `cold` is to be brought in first. -EINPROGRESS: the store makes the first entry again. Everything else is in ret_found. */
 int pull_lookup(struct front *front, const struct pull *pull, const struct queue_ref *queue,
                 const struct tag_filter *filter, struct pull_found *ret_found);

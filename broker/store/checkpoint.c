@@ -13,10 +13,12 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "file_layer.h"
 #include "broker/format/layout.h"
 
 enum {
+    CHECKPOINT_NUMBERS = 5,
     SAFE_MARGIN_MS = 3000, /* Apache's */
     LOCK_WAIT_MS = 3000,   /* one that was killed holds the lock until the kernel has taken its maps apart, or its disk has answered */
 };
@@ -51,6 +53,42 @@ static void note_write(uint8_t *note, const struct checkpoint_index *index)
     be32_store(note + CHECKPOINT_INDEX_NOTE_SIZE - 8, crc32_gzip_refl(0, note, CHECKPOINT_INDEX_NOTE_SIZE - 8));
 }
 
+/* The five numbers in the order of the file. */
+static int64_t *numbers_of(struct checkpoint *checkpoint, unsigned n)
+{
+    int64_t *const list[] = {&checkpoint->physic_ms, &checkpoint->logics_ms, &checkpoint->index_ms,
+                             &checkpoint->master_flushed_pos, &checkpoint->confirm_pos};
+    return list[n];
+}
+
+static void copy_write(uint8_t *copy, const uint8_t *numbers)
+{
+    be64_store(copy, CHECKPOINT_COPY_MAGIC);
+    memcpy(copy + 8, numbers, CHECKPOINT_NUMBERS * 8);
+    be32_store(copy + CHECKPOINT_COPY_SIZE - 8, crc32_gzip_refl(0, copy, CHECKPOINT_COPY_SIZE - 8));
+}
+
+/* Apache's broker knows of no copy, so a difference may be its work. Either way the smaller number is the careful one. */
+static void copy_compare(const uint8_t *data, struct checkpoint *checkpoint)
+{
+    static const uint8_t none[CHECKPOINT_COPY_SIZE];
+    const uint8_t *copy = data + CHECKPOINT_COPY_AT;
+    if (memcmp(copy, none, sizeof none) == 0)
+        return;
+    if (be64_load(copy) != CHECKPOINT_COPY_MAGIC || be32_load(copy + CHECKPOINT_COPY_SIZE - 4) != 0 ||
+        be32_load(copy + CHECKPOINT_COPY_SIZE - 8) != crc32_gzip_refl(0, copy, CHECKPOINT_COPY_SIZE - 8)) {
+        log_warning("checkpoint: the copy of its times is damaged; the times themselves count");
+        return;
+    }
+    if (memcmp(data, copy + 8, CHECKPOINT_NUMBERS * 8) == 0)
+        return;
+    log_warning("checkpoint: its times are not those of their copy: another broker wrote it, or it is damaged; the earlier ones count");
+    for (unsigned i = 0; i < CHECKPOINT_NUMBERS; i++) {
+        int64_t other = (int64_t)be64_load(copy + 8 + 8 * i), *number = numbers_of(checkpoint, i);
+        *number = other < *number ? other : *number;
+    }
+}
+
 int checkpoint_read(const char *root, struct checkpoint *ret_checkpoint)
 {
     uint8_t data[CHECKPOINT_SIZE] = {0};
@@ -67,6 +105,7 @@ int checkpoint_read(const char *root, struct checkpoint *ret_checkpoint)
     ret_checkpoint->master_flushed_pos = (int64_t)be64_load(data + CHECKPOINT_MASTER_FLUSHED_AT);
     ret_checkpoint->confirm_pos = (int64_t)be64_load(data + CHECKPOINT_CONFIRM_AT);
     note_read(data + CHECKPOINT_INDEX_NOTE_AT, &ret_checkpoint->index);
+    copy_compare(data, ret_checkpoint);
     return 0;
 }
 
@@ -82,6 +121,7 @@ int checkpoint_write(const char *root, const struct checkpoint *checkpoint)
     be64_store(data + CHECKPOINT_MASTER_FLUSHED_AT, (uint64_t)checkpoint->master_flushed_pos);
     be64_store(data + CHECKPOINT_CONFIRM_AT, (uint64_t)checkpoint->confirm_pos);
     note_write(data + CHECKPOINT_INDEX_NOTE_AT, &checkpoint->index);
+    copy_write(data + CHECKPOINT_COPY_AT, data);
     int r = file_layer_pwrite(fd, data, sizeof data, 0);
     return r < 0 ? r : file_layer_fdatasync(fd);
 }

@@ -184,7 +184,7 @@ static bool is_newer(const struct table *table)
         order = compare(table->version.counter, last->version.counter);
     if (order == 0)
         order = compare(table->version.timestamp_ms, last->version.timestamp_ms);
-    return order > 0 || (order == 0 && table->stamp.changed_ms >= last->time_ms);
+    return order > 0 || (order == 0 && table->stamp.changed_ms > last->time_ms);
 }
 
 static uint64_t covered_by_file(const struct table *table)

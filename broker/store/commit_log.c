@@ -512,6 +512,18 @@ ssize_t commit_log_pread(struct commit_log *log, int64_t pos, void *data, size_t
     return file_layer_pread(fd, data, (int64_t)size < left ? size : (size_t)left, pos % log->file_size);
 }
 
+int64_t commit_log_next_data(struct commit_log *log, int64_t pos)
+{
+    int64_t start = commit_log_file_start(log, pos);
+    int fd = read_fd(log, start);
+    if (fd < 0)
+        return fd;
+    off_t next = lseek(fd, pos - start, SEEK_DATA);
+    if (next < 0 && errno == ENXIO)
+        return start + log->file_size;
+    return next < 0 || next > log->file_size ? pos : start + next; /* cannot say: perhaps here */
+}
+
 void log_reader_init(struct log_reader *reader, struct commit_log *log)
 {
     *reader = (struct log_reader){.log = log};

@@ -52,6 +52,10 @@ int commit_log_drop_cache(struct commit_log *log, int64_t from);
 /* Reads at most to the end of pos's file. Returns the bytes read or negative errno. */
 ssize_t commit_log_pread(struct commit_log *log, int64_t pos, void *data, size_t size);
 
+/* The first position from `pos` on that may hold anything but zeros, as the file system knows it; the end of pos's file if
+ * there is none. */
+int64_t commit_log_next_data(struct commit_log *log, int64_t pos);
+
 /* A window that moves forward over the log, for walking records. */
 struct log_reader {
     struct commit_log *log;

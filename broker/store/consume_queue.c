@@ -397,6 +397,28 @@ static int room_for_one(void **list, unsigned count, unsigned *room, size_t item
     return 0;
 }
 
+void consume_queues_log_damaged(struct consume_queues *queues, int64_t log_pos, int64_t size)
+{
+    queues->hole_pos = log_pos;
+    queues->hole_size = size;
+    queues->lost_most += size / RECORD_FIXED_SIZE + 1;
+}
+
+static int entry_wait(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry);
+
+/* The places of messages that were lost with a piece of the log. */
+static int lost_fill(struct consume_queues *queues, struct consume_queue *queue, int64_t from, int64_t to)
+{
+    int r = 0;
+    for (; r == 0 && from < to; from++) {
+        struct queue_entry lost = {.queue_offset = from, .log_pos = queues->hole_pos, .tags_code = QUEUE_TAGS_LOST,
+                                   .store_ms = queue->last_store_ms,
+                                   .size = queues->hole_size < INT32_MAX ? (uint32_t)queues->hole_size : INT32_MAX - 1};
+        r = entry_wait(queues, queue, &lost);
+    }
+    return r;
+}
+
 int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
 {
     int64_t expected = queue->written_offset;
@@ -406,11 +428,20 @@ int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue
         return 0; /* in the files already */
     if (entry->queue_offset > expected) {
         pn_assert(queues->mode != CONSUME_QUEUES_SERVE || expected == 0);
+        if (queues->hole_size > 0 && expected > 0 && entry->queue_offset - expected <= queues->lost_most) {
+            int r = lost_fill(queues, queue, expected, entry->queue_offset);
+            return r < 0 ? r : entry_wait(queues, queue, entry);
+        }
         if (queues->mode == CONSUME_QUEUES_SCAN || expected > 0)
             queues->gap = true;
         if (queues->mode == CONSUME_QUEUES_SCAN)
             return 0;
     }
+    return entry_wait(queues, queue, entry);
+}
+
+static int entry_wait(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
+{
     int r = room_for_one((void **)&queues->entries, queues->entry_count, &queues->entry_room, sizeof *entry);
     if (r == 0)
         r = room_for_one((void **)&queues->touched, queues->touched_count, &queues->touched_room, sizeof queue);
@@ -448,6 +479,28 @@ static int dirty_note(struct consume_queues *queues, struct consume_queue *queue
     return 0;
 }
 
+static void entry_put(uint8_t *to, const struct queue_entry *entry)
+{
+    be64_store(to, (uint64_t)entry->log_pos);
+    be32_store(to + 8, entry->size);
+    be64_store(to + 12, (uint64_t)entry->tags_code);
+}
+
+int consume_queue_read(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t queue_offset,
+                       struct queue_entry *ret_entry)
+{
+    return consume_queue_file_read(queues, queue, topic, queue_offset, ret_entry);
+}
+
+int consume_queue_rewrite(struct consume_queues *queues, struct consume_queue *queue, const char *topic,
+                          const struct queue_entry *entry)
+{
+    uint8_t data[QUEUE_ENTRY_SIZE];
+    entry_put(data, entry);
+    int r = dirty_note(queues, queue);
+    return r < 0 ? r : consume_queue_file_write(queues, queue, topic, entry->queue_offset, data, 1);
+}
+
 /* All waiting entries of one queue, in runs of consecutive offsets (one run but in recovery). */
 static int pending_write(struct consume_queues *queues, struct consume_queue *queue)
 {
@@ -462,9 +515,7 @@ static int pending_write(struct consume_queues *queues, struct consume_queue *qu
         do {
             const struct queue_entry *entry = &queues->entries[index];
             uint8_t *to = queues->scratch + n * QUEUE_ENTRY_SIZE;
-            be64_store(to, (uint64_t)entry->log_pos);
-            be32_store(to + 8, entry->size);
-            be64_store(to + 12, (uint64_t)entry->tags_code);
+            entry_put(to, entry);
             queue->last_store_ms = entry->store_ms;
             if (entry->queue_offset >= queue->written_offset) /* else written again, in recovery */
                 grown += entry->size;

@@ -48,6 +48,9 @@ bool consume_queues_damaged(const struct consume_queues *queues);
  * queue may begin late; else an entry that is not the next of its queue is left out and noted as a gap. */
 enum consume_queues_mode { CONSUME_QUEUES_SERVE, CONSUME_QUEUES_SCAN, CONSUME_QUEUES_SCAN_WHOLE };
 void consume_queues_set_mode(struct consume_queues *queues, enum consume_queues_mode mode);
+/* A scan has passed bytes of the log that are no record: messages that come now may have lost their neighbours. Places of
+ * lost ones get entries that say so. */
+void consume_queues_log_damaged(struct consume_queues *queues, int64_t log_pos, int64_t size);
 /* Entries before one that came are missing. */
 bool consume_queues_gap(const struct consume_queues *queues);
 /* Removes entries at or behind log_end; publishes min and max of every queue. */
@@ -62,6 +65,12 @@ int consume_queues_write(struct consume_queues *queues);
 void consume_queues_publish(struct consume_queues *queues);
 struct consume_queue *const *consume_queues_touched(const struct consume_queues *queues, unsigned *ret_count);
 void consume_queues_published(struct consume_queues *queues);
+
+/* An entry as it stands in the files, and in its place another one. */
+int consume_queue_read(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t queue_offset,
+                       struct queue_entry *ret_entry);
+int consume_queue_rewrite(struct consume_queues *queues, struct consume_queue *queue, const char *topic,
+                          const struct queue_entry *entry);
 
 /* Administration. Queue folders of topics that are not: into the folder of removed ones. */
 int consume_queues_clean_unused(struct store *store);

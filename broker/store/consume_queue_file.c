@@ -202,8 +202,8 @@ static struct queue_entry entry_parse(const uint8_t *data, int64_t offset)
                                 .tags_code = (int64_t)be64_load(data + 12)};
 }
 
-static int entry_read(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t offset,
-                      struct queue_entry *ret_entry)
+int consume_queue_file_read(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t offset,
+                            struct queue_entry *ret_entry)
 {
     uint8_t data[QUEUE_ENTRY_SIZE];
     int64_t pos = offset * QUEUE_ENTRY_SIZE;
@@ -276,7 +276,7 @@ static int first_from(struct consume_queues *queues, struct consume_queue *queue
     while (high - low > BLOCK_ENTRIES) {
         int64_t middle = low + (high - low) / 2;
         struct queue_entry entry;
-        r = entry_read(queues, queue, topic, middle, &entry);
+        r = consume_queue_file_read(queues, queue, topic, middle, &entry);
         if (r < 0)
             return r;
         if (entry_before(&entry, log_pos))
@@ -296,7 +296,7 @@ static int first_from_row(struct consume_queues *queues, struct consume_queue *q
     /* The last file whose first entry is before it, or the first one. */
     for (int64_t start = high > first ? (high - 1) / per_file * per_file : first; start >= first; start -= per_file) {
         struct queue_entry entry;
-        int r = start > first ? entry_read(queues, queue, topic, start, &entry) : 0;
+        int r = start > first ? consume_queue_file_read(queues, queue, topic, start, &entry) : 0;
         if (r < 0)
             return r;
         if (start > first && !entry_before(&entry, log_pos))
@@ -452,7 +452,7 @@ int consume_queue_file_load(struct consume_queues *queues, struct consume_queue 
     }
     struct queue_entry last = {0};
     if (r == 0 && end > first)
-        r = entry_read(queues, queue, topic, end - 1, &last);
+        r = consume_queue_file_read(queues, queue, topic, end - 1, &last);
     if (r < 0)
         return r;
     queue->written_offset = queue->next_offset = end;
@@ -501,7 +501,7 @@ int consume_queue_file_cut(struct consume_queues *queues, struct consume_queue *
     struct queue_entry last = {0};
     if (queue->written_offset == 0 || queue->written_offset <= queue->min_offset)
         return 0;
-    int r = entry_read(queues, queue, topic, queue->written_offset - 1, &last);
+    int r = consume_queue_file_read(queues, queue, topic, queue->written_offset - 1, &last);
     if (r < 0 || last.log_pos < log_end)
         return r;
     PN_FREE int64_t *list = NULL;

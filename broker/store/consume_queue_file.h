@@ -15,6 +15,8 @@ struct consume_queues {
     int64_t trusted_pos; /* entries at or behind it are not believed, in a start after an unclean stop */
     int64_t log_end; /* most that any loaded queue knows */
     bool damaged, gap;
+    int64_t hole_pos, hole_size; /* of the log, the last one that a scan passed */
+    int64_t lost_most;           /* so many records may have stood in the holes */
     enum consume_queues_mode mode;
     struct consume_queue **by_slot;
     uint32_t slot_end; /* no queue at or behind it */
@@ -50,6 +52,8 @@ int consume_queue_file_load(struct consume_queues *queues, struct consume_queue 
 int consume_queue_file_remove_all(struct consume_queues *queues, struct consume_queue *queue, const char *topic);
 int consume_queue_file_cut(struct consume_queues *queues, struct consume_queue *queue, const char *topic,
                            int64_t log_end);
+int consume_queue_file_read(struct consume_queues *queues, struct consume_queue *queue, const char *topic, int64_t offset,
+                            struct queue_entry *ret_entry);
 int consume_queue_file_write(struct consume_queues *queues, struct consume_queue *queue, const char *topic,
                              int64_t queue_offset, const uint8_t *entries, size_t count);
 int consume_queue_file_dup(struct consume_queues *queues, struct consume_queue *queue, const char *topic);

@@ -18,6 +18,7 @@
 #include "commit_log.h"
 #include "delay.h"
 #include "delay_reader.h"
+#include "log_search.h"
 #include "topics.h"
 
 struct copy {
@@ -104,8 +105,12 @@ static int gather_all(struct store *store, int64_t pos, struct copies *copies)
                 kind = record_parse(data, record.size, pos, record.size, false, &record);
             if (r == 0)
                 r = kind == RECORD_MESSAGE ? gather(&store->config, data, &record, copies) : -EBADMSG;
-        } else if (kind != RECORD_BLANK) {
-            r = -EBADMSG;
+        } else if (kind != RECORD_BLANK) { /* damage, which recovery has named */
+            r = log_search(&reader, pos + 1, commit_log_end(store->commit_log), &pos, &record);
+            if (r == 0)
+                break;
+            r = r < 0 ? r : 0;
+            continue;
         }
         pos += r == 0 ? record.size : 0;
     }

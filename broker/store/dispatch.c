@@ -91,6 +91,13 @@ static int64_t tags_code(const struct store *store, const struct record *record,
     return found->tags.size ? java_hash(found->tags) : 0;
 }
 
+int64_t dispatch_tags_code(const struct store *store, const struct record *record)
+{
+    struct properties found;
+    properties_scan(record->properties, &found);
+    return tags_code(store, record, &found);
+}
+
 int dispatch_record(struct dispatch *dispatch, const struct record *record)
 {
     dispatch->last_store_ms = record->store_ms;

@@ -10,6 +10,8 @@ void dispatch_free(struct dispatch *dispatch);
 
 /* One record into the entries that wait. */
 int dispatch_record(struct dispatch *dispatch, const struct record *record);
+/* What its queue entry says of its tags. */
+int64_t dispatch_tags_code(const struct store *store, const struct record *record);
 /* Writes what waits and publishes it: queues, slots, dispatched_pos = pos; wakes fronts whose polls wait for it. */
 int dispatch_commit(struct dispatch *dispatch, int64_t pos);
 

@@ -20,6 +20,7 @@
 #include "index.h"
 #include "metadata.h"
 #include "peers.h"
+#include "queue_mend.h"
 #include "recover.h"
 #include "retention.h"
 #include "shm/ledger.h"
@@ -60,6 +61,8 @@ int lifecycle_recover(struct store *store, void (*progress)(struct store *store,
         ledger_end(store->ledger); /* a death from here on starts over from files */
     *ret_what = "checkpoint or abort file";
     r = checkpoint_read(store->config.store_root, ret_checkpoint);
+    if (r == 0 && !commit_log_is_empty(store->commit_log) && ret_checkpoint->physic_ms == 0)
+        log_warning("the checkpoint says nothing of the messages that are there");
     if (r == 0 && clean) /* else the predecessor's file says it as well, and is not written behind a busy disk */
         r = checkpoint_abort_make(store->config.store_root);
     if (r < 0)
@@ -79,7 +82,7 @@ int lifecycle_recover(struct store *store, void (*progress)(struct store *store,
     if (!warm)
         atomic_store(&store->queue_table->indexed_pos, -1);
     if (r == 0)
-        r = warm ? recover_warm(store) : recover_cold(store, trusted_pos, progress);
+        r = warm ? recover_warm(store) : recover_cold(store, trusted_pos, ret_checkpoint->physic_ms, progress);
     if (r == 0)
         r = delay_recover(store, warm, trusted_pos);
     if (r < 0)
@@ -95,6 +98,8 @@ int lifecycle_serve(struct store *store, const struct checkpoint *checkpoint, co
     if (r == 0)
         r = index_start(store, store->index_unsure ? INDEX_TRUST_SYNCED : INDEX_TRUST_ALL, checkpoint, store->flush,
                         &store->index);
+    if (r == 0)
+        r = queue_mend_new(store, &store->queue_mend);
     if (r == 0)
         r = turn_new(store, &store->turn);
     if (r == 0)
@@ -139,6 +144,7 @@ void lifecycle_free(struct store *store)
     index_stop(TAKE_PTR(store->index));
     flush_stop(TAKE_PTR(store->flush), NULL);
     turn_free(TAKE_PTR(store->turn));
+    queue_mend_free(TAKE_PTR(store->queue_mend));
     peers_free(store);
     metadata_free(store);
     consume_queues_free(TAKE_PTR(store->consume_queues));

@@ -27,6 +27,7 @@
 #include "members.h"
 #include "offsets.h"
 #include "queue_locks.h"
+#include "queue_mend.h"
 #include "registration.h"
 #include "relay.h"
 #include "retention.h"
@@ -547,6 +548,16 @@ static void take_offset_reset(const struct request *request, bool is_seen)
     answer(request, offset.token, code, 0, remark);
 }
 
+static void take_queue_mend(const struct request *request)
+{
+    struct msg_offset offset;
+    memcpy(&offset, request->payload, sizeof offset);
+    struct cursor c = strings_behind(request, sizeof offset);
+    cursor_get_string(&c); /* no group */
+    if (request->store->queue_mend)
+        queue_mend_ask(request->store->queue_mend, cursor_get_string(&c), offset.queue_id, offset.offset);
+}
+
 static void take_offset_clone(const struct request *request)
 {
     struct cursor c;
@@ -661,6 +672,9 @@ void metadata_take(struct store *store, struct peer *peer, const struct ring_vie
     case MSG_OFFSET_RESET:
     case MSG_OFFSET_RESET_SEEN:
         take_offset_reset(&request, view->record.kind == MSG_OFFSET_RESET_SEEN);
+        break;
+    case MSG_QUEUE_MEND:
+        take_queue_mend(&request);
         break;
     case MSG_OFFSET_CLONE:
         take_offset_clone(&request);

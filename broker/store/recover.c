@@ -13,6 +13,7 @@
 #include "consume_queue.h"
 #include "dispatch.h"
 #include "fault/fault.h"
+#include "log_search.h"
 #include "metadata.h"
 #include "peers.h"
 #include "shm/ledger.h"
@@ -190,6 +191,8 @@ struct scan {
     struct dispatch *dispatch;
     struct log_reader reader;
     int64_t start;
+    bool clean;
+    int64_t durable_ms; /* what was stored until then was on the disk */
     int64_t end;     /* of the last valid record, or the start of a file behind a blank one */
     int64_t last_ms; /* store time of the last record */
     int64_t told_ms;
@@ -209,6 +212,53 @@ static int scan_commit(struct scan *scan)
     return dispatch_commit(scan->dispatch, scan->end);
 }
 
+static bool is_blank(const struct record *record)
+{
+    return record->topic.size == 0;
+}
+
+/* After an unclean stop: are the bytes from `pos` to the record at `next` damaged, or were they never written? Nothing behind
+ * what was never written was promised. What the checkpoint's time covers was on the disk; and a piece of which no sector reads
+ * as zeros. */
+static int was_written(struct scan *scan, int64_t pos, int64_t next, const struct record *found)
+{
+    struct record record = *found;
+    int64_t at = next;
+    int r = 1;
+    while (r == 1 && is_blank(&record)) /* the first record of the next file tells the time */
+        r = log_search(&scan->reader, at + record.size, commit_log_files_end(scan->store->commit_log), &at, &record);
+    if (r < 0 || (r == 1 && record.store_ms <= scan->durable_ms))
+        return r;
+    return log_search_is_written(&scan->reader, pos, next);
+}
+
+/* Bytes at `pos` are no record. Is it the end, or damage in the middle? Records behind it tell: after a clean stop those that
+ * queues know, else such as was_written() says. 1: it goes on at *ret_next. */
+static int past_damage(struct scan *scan, int64_t pos, int64_t *ret_next)
+{
+    struct store *store = scan->store;
+    struct record record;
+    int64_t known = consume_queues_log_end(store->consume_queues), next;
+    int found = log_search(&scan->reader, pos + 1, scan->clean ? known : commit_log_files_end(store->commit_log), &next, &record);
+    int r = found == 1 && !scan->clean ? was_written(scan, pos, next, &record) : found;
+    log_reader_forget(&scan->reader);
+    if (r < 0)
+        return r;
+    if (r == 0 && scan->clean && pos < known)
+        log_error("the log ends at %" PRId64 ", though queues know of messages up to %" PRId64 ": those are lost", pos, known);
+    if (r == 0 && found == 1)
+        log_warning("the log ends at %" PRId64 ": what follows was not written whole, and messages behind it, from %" PRId64
+                    " on, which were never said to be on the disk, are dropped", pos, next);
+    if (r == 0)
+        return 0;
+    log_error("damage in the log: %" PRId64 " bytes from position %" PRId64 " on are no whole record; it goes on behind them",
+              next - pos, pos);
+    board_add(store->board, COUNTER_RECORDS_DAMAGED, 1);
+    consume_queues_log_damaged(store->consume_queues, pos, next - pos);
+    *ret_next = next;
+    return 1;
+}
+
 static int scan_run(struct scan *scan, int64_t start)
 {
     struct commit_log *log = scan->store->commit_log;
@@ -219,11 +269,14 @@ static int scan_run(struct scan *scan, int64_t start)
         int kind = log_reader_record(&scan->reader, pos, true, &record);
         if (kind < 0)
             return kind;
-        if (kind != RECORD_MESSAGE && kind != RECORD_BLANK)
-            break; /* a blank record ends the log there, too, if the file behind it has not lasted */
         int r = kind == RECORD_MESSAGE ? dispatch_record(scan->dispatch, &record) : 0;
-        if (r == -EBADMSG)
-            break;
+        if ((kind != RECORD_MESSAGE && kind != RECORD_BLANK) || r == -EBADMSG) {
+            r = past_damage(scan, pos, &pos);
+            if (r == 1)
+                continue;
+            if (r == 0) /* a blank record ends the log there, too, if the file behind it has not lasted */
+                break;
+        }
         if (r < 0)
             return r;
         if (kind == RECORD_MESSAGE)
@@ -267,11 +320,12 @@ static int scan_all(struct scan *scan, int64_t trusted_pos)
     return r;
 }
 
-int recover_cold(struct store *store, int64_t trusted_pos,
+int recover_cold(struct store *store, int64_t trusted_pos, int64_t durable_ms,
                  void (*progress)(struct store *store, int64_t pos, int64_t end))
 {
     struct queue_table *table = store->queue_table;
-    struct scan scan = {.store = store, .progress = progress, .told_ms = clock_monotonic_ms()};
+    struct scan scan = {.store = store, .progress = progress, .told_ms = clock_monotonic_ms(),
+                        .clean = trusted_pos == INT64_MAX, .durable_ms = durable_ms};
     int64_t begin_ms = clock_monotonic_ms();
     atomic_store(&table->log_readable_pos, commit_log_min_pos(store->commit_log));
     atomic_store(&table->dispatched_pos, commit_log_min_pos(store->commit_log));

@@ -14,5 +14,5 @@ int recover_warm(struct store *store);
  * page cache is, too: what no disk holds is dropped from it. */
 int recover_trusted_pos(struct store *store, const struct checkpoint *checkpoint, int64_t *ret_pos);
 /* `trusted_pos`: that, or INT64_MAX after a clean stop. `progress` (may be NULL) is told while long scans run. */
-int recover_cold(struct store *store, int64_t trusted_pos,
+int recover_cold(struct store *store, int64_t trusted_pos, int64_t durable_ms,
                  void (*progress)(struct store *store, int64_t pos, int64_t end));

@@ -67,6 +67,7 @@ struct store {
     bool index_unsure; /* what a predecessor left of it is only what was synced */
     struct index *index;
     struct turn *turn;
+    struct queue_mend *queue_mend;
     struct retention *retention;
     struct delay *delay;
 

@@ -28,6 +28,7 @@
 #include "flush.h"
 #include "metadata.h"
 #include "msg/msg_check.h"
+#include "queue_mend.h"
 #include "send.h"
 #include "shm/ledger.h"
 #include "topics.h"
@@ -422,6 +423,8 @@ bool turn_run(struct turn *turn)
     if (answers_turn(turn))
         worked = true;
     if (dispatch_turn(turn))
+        worked = true;
+    if (queue_mend_run(store->queue_mend))
         worked = true;
     broken_drop(store);
     atomic_fetch_add_explicit(&store->board->progress, 1, memory_order_relaxed);

@@ -21,6 +21,7 @@ const char *msg_kind_name(unsigned kind)
         [MSG_OFFSET_LIST] = "OFFSET_LIST",
         [MSG_OFFSET_RESET] = "OFFSET_RESET",
         [MSG_OFFSET_RESET_SEEN] = "OFFSET_RESET_SEEN",
+        [MSG_QUEUE_MEND] = "QUEUE_MEND",
         [MSG_OFFSET_CLONE] = "OFFSET_CLONE",
         [MSG_CLEAN] = "CLEAN",
         [MSG_CONFIG_PUT] = "CONFIG_PUT",

@@ -41,6 +41,7 @@ enum msg_kind {
     MSG_CONFIG_PUT = 48,
     MSG_RELAY,
     MSG_RELAY_ANSWER,
+    MSG_QUEUE_MEND,
     /* store → peer */
     MSG_SEND_ANSWER = 64,
     MSG_ANSWER,
@@ -164,8 +165,8 @@ struct msg_replay {
 };
 
 /* MSG_OFFSET_COMMIT, MSG_OFFSET_QUERY, MSG_OFFSET_RESET (the group goes on at `offset`: stored, and marked until a pull
- * has seen it), MSG_OFFSET_RESET_SEEN (a pull was answered with the mark `offset`). Then strings: group, topic. token 0:
- * no answer wanted. */
+ * has seen it), MSG_OFFSET_RESET_SEEN (a pull was answered with the mark `offset`), MSG_QUEUE_MEND (the entry at `offset` of
+ * the queue does not lead to its message; no group, never answered). Then strings: group, topic. token 0: no answer wanted. */
 struct msg_offset {
     uint64_t token;
     int64_t offset; /* commit only; −1 is stored as it is */

@@ -419,6 +419,7 @@ static check_function *const request_checks[] = {
     [MSG_CONFIG_PUT] = check_config_put,
     [MSG_RELAY] = check_relay,
     [MSG_RELAY_ANSWER] = check_relay_answer,
+    [MSG_QUEUE_MEND] = check_offset,
 };
 
 static check_function *const answer_checks[] = {

@@ -107,8 +107,9 @@ static void configure(void)
     int fd = memfd_create("config", MFD_CLOEXEC);
     FUZZ_CHECK(fd >= 0);
     FUZZ_CHECK(dprintf(fd, "brokerName=broker-a\nbrokerClusterName=C\nbrokerIP1=127.0.0.1\nlistenPort=10911\n"
-                           "storePathRootDir=%s\nmappedFileSizeCommitLog=%d\nmappedFileSizeConsumeQueue=%d\n",
-                       folder, FUZZ_LOG_FILE_SIZE, FUZZ_QUEUE_FILE_SIZE) > 0);
+                           "storePathRootDir=%s\nmappedFileSizeCommitLog=%d\nmappedFileSizeConsumeQueue=%d\n%s",
+                       folder, fuzz_store_settings.log_file_size, fuzz_store_settings.queue_file_size,
+                       fuzz_store_settings.more) > 0);
     FUZZ_CHECK(front_config_load(&front.config, fd, &error) == 0);
     close(fd);
 }
@@ -132,14 +133,32 @@ static void begin_front(void)
     FUZZ_CHECK(lifecycle_start(&front) == 0);
 }
 
-struct front *broker_stage_begin(void)
+struct front *broker_stage_try(const char **ret_what, int *ret_error)
 {
     make_memory();
-    fuzz_store_begin(folder, &memory);
+    *ret_error = fuzz_store_begin(folder, &memory, ret_what);
+    if (*ret_error < 0) {
+        fuzz_store_end(false);
+        free_memory();
+        return NULL;
+    }
     begin_front();
     broker_stage_settle();
     FUZZ_CHECK(catalogue_is_whole(front.catalogue));
     return &front;
+}
+
+struct front *broker_stage_begin(void)
+{
+    const char *what;
+    int error;
+    FUZZ_CHECK(broker_stage_try(&what, &error));
+    return &front;
+}
+
+const char *broker_stage_folder(void)
+{
+    return folder;
 }
 
 static bool is_quiet(void)
@@ -164,14 +183,28 @@ void broker_stage_settle(void)
     }
 }
 
-void broker_stage_end(void)
+void broker_stage_leave(bool clean)
 {
     lifecycle_free(&front);
     board_detach(front.board);
     sd_event_unref(front.worker.event);
-    fuzz_store_end();
+    fuzz_store_end(clean);
     free_memory();
+}
+
+void broker_stage_end(void)
+{
+    broker_stage_leave(false);
     empty_folder();
+}
+
+uint64_t broker_stage_counter(enum board_counter counter)
+{
+    struct board *board;
+    FUZZ_CHECK(board_attach(dup(memory.board), false, &board) == 0);
+    uint64_t value = board_get(board, counter) + board_get(front.board, counter);
+    board_detach(board);
+    return value;
 }
 
 int broker_stage_connect(bool fast, struct channel_ref *ret_channel)

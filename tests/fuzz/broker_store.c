@@ -13,6 +13,7 @@
 #include "fuzz.h"
 #include "shm/ledger.h"
 
+struct fuzz_store_settings fuzz_store_settings = {FUZZ_LOG_FILE_SIZE, FUZZ_QUEUE_FILE_SIZE, ""};
 static struct store store;
 
 static void give_rings(enum ring_set_role role, const struct ring_fds *request, const struct ring_fds *reply)
@@ -29,16 +30,16 @@ static void configure(const char *folder)
     int fd = mkstemp(path);
     FUZZ_CHECK(fd >= 0 && unlink(path) == 0);
     FUZZ_CHECK(dprintf(fd, "brokerName=broker-a\nbrokerClusterName=C\nbrokerIP1=127.0.0.1\nlistenPort=10911\n"
-                           "storePathRootDir=%s\nmappedFileSizeCommitLog=%d\nmappedFileSizeConsumeQueue=%d\n",
-                       folder, FUZZ_LOG_FILE_SIZE, FUZZ_QUEUE_FILE_SIZE) > 0);
+                           "storePathRootDir=%s\nmappedFileSizeCommitLog=%d\nmappedFileSizeConsumeQueue=%d\n%s",
+                       folder, fuzz_store_settings.log_file_size, fuzz_store_settings.queue_file_size,
+                       fuzz_store_settings.more) > 0);
     FUZZ_CHECK(config_load(fd, &store.config, &error) == 0);
 }
 
-void fuzz_store_begin(const char *folder, const struct fuzz_store_fds *fds)
+int fuzz_store_begin(const char *folder, const struct fuzz_store_fds *fds, const char **ret_what)
 {
     struct fd_grant interest = fd_grant_make(GRANT_INTEREST, 1, FUZZ_FRONT_GENERATION, 0, "front broker-a/0");
     struct checkpoint checkpoint;
-    const char *what;
     memset(&store, 0, sizeof store);
     store.lock_fd = -1;
     FUZZ_CHECK(sd_event_new(&store.event) >= 0);
@@ -56,10 +57,14 @@ void fuzz_store_begin(const char *folder, const struct fuzz_store_fds *fds)
     give_rings(RING_SET_CONTROL, &fds->control_request, &fds->control_reply);
     FUZZ_CHECK(peers_grant_interest(&store, &interest, dup(fds->interest)) == 0);
     configure(folder);
-    FUZZ_CHECK(lifecycle_recover(&store, NULL, &checkpoint, &what) == 0);
-    FUZZ_CHECK(lifecycle_serve(&store, &checkpoint, &what) == 0);
+    int r = lifecycle_recover(&store, NULL, &checkpoint, ret_what);
+    if (r == 0)
+        r = lifecycle_serve(&store, &checkpoint, ret_what);
+    if (r < 0)
+        return r;
     atomic_store(&store.queue_table->store_generation, store.generation);
     turn_stop(store.turn); /* from now on turn_loop runs until it has nothing to do */
+    return 0;
 }
 
 void fuzz_store_run(void)
@@ -67,8 +72,10 @@ void fuzz_store_run(void)
     FUZZ_CHECK(turn_loop(&store) == 0);
 }
 
-void fuzz_store_end(void)
+void fuzz_store_end(bool clean)
 {
+    if (clean)
+        FUZZ_CHECK(lifecycle_stop(&store) == 0);
     lifecycle_free(&store);
     file_layer_attach(NULL);
     board_detach(store.board);

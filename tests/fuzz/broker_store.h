@@ -11,7 +11,16 @@ struct fuzz_store_fds {
 
 enum { FUZZ_STORE_GENERATION = 1, FUZZ_FRONT_GENERATION = 7, FUZZ_LOG_FILE_SIZE = 64 << 20, FUZZ_QUEUE_FILE_SIZE = 6000 };
 
-void fuzz_store_begin(const char *folder, const struct fuzz_store_fds *fds);
+/* What a test may have otherwise; for store and front. */
+struct fuzz_store_settings {
+    int log_file_size, queue_file_size;
+    const char *more; /* lines of broker.conf */
+};
+extern struct fuzz_store_settings fuzz_store_settings;
+
+/* 0, or negative errno and what could not be begun; then only fuzz_store_end may follow. */
+int fuzz_store_begin(const char *folder, const struct fuzz_store_fds *fds, const char **ret_what);
 /* Turns until nothing is left to do. */
 void fuzz_store_run(void);
-void fuzz_store_end(void);
+/* `clean`: a stop as of the program; else a death. */
+void fuzz_store_end(bool clean);

@@ -33,6 +33,7 @@ static void check_tail(unsigned kind, const uint8_t *payload, size_t size)
         {MSG_MEMBER_DROP, 1, sizeof(struct msg_member_drop)},      {MSG_REPLAY_END, 0, sizeof(struct msg_replay)},
         {MSG_CATALOGUE_ASK, 0, sizeof(struct msg_replay)},         {MSG_OFFSET_COMMIT, 2, sizeof(struct msg_offset)},
         {MSG_OFFSET_QUERY, 2, sizeof(struct msg_offset)},          {MSG_OFFSET_RESET, 2, sizeof(struct msg_offset)},
+        {MSG_QUEUE_MEND, 2, sizeof(struct msg_offset)},
         {MSG_OFFSET_RESET_SEEN, 2, sizeof(struct msg_offset)},     {MSG_TOPIC_PUT, 2, sizeof(struct msg_topic_put)},
         {MSG_TOPIC_DROP, 1, sizeof(struct msg_admin)},             {MSG_GROUP_PUT, 2, sizeof(struct msg_group_put)},
         {MSG_GROUP_DROP, 1, sizeof(struct msg_admin)},             {MSG_GROUP_FORBID, 2, sizeof(struct msg_admin)},

@@ -83,7 +83,7 @@ static inline void log_fixture_open(struct log_fixture *f, enum start_cause caus
     if (warm)
         assert_int_equal(recover_warm(store), 0);
     else
-        assert_int_equal(recover_cold(store, trusted_pos, NULL), 0);
+        assert_int_equal(recover_cold(store, trusted_pos, checkpoint.physic_ms, NULL), 0);
     assert_int_equal(dispatch_new(store, &f->dispatch), 0);
     assert_int_equal(encode_host_init(&f->host, &store->config), 0);
 }

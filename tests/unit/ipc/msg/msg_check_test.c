@@ -234,6 +234,7 @@ static size_t make_all(struct sample *samples)
     samples[n++] = STRINGS(MSG_OFFSET_LIST, true, offset_list, 5, 0, 12);
     samples[n++] = STRINGS(MSG_OFFSET_RESET, true, offset, 5, 6);
     samples[n++] = STRINGS(MSG_OFFSET_RESET_SEEN, true, offset, 5, 6);
+    samples[n++] = STRINGS(MSG_QUEUE_MEND, true, offset, 0, 6);
     samples[n++] = STRINGS(MSG_OFFSET_CLONE, true, admin, 5, 6, 0);
     samples[n++] = STRINGS(MSG_CLEAN, true, admin, -1);
     samples[n++] = make_offset_list_answer(3, 2);
