@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -77,7 +78,7 @@ static struct consume_queue *queue_new(struct consume_queues *queues, uint32_t s
     queue->slot = slot;
     queue->queue_id = (int32_t)queue_id;
     queue->fd = -1;
-    queue->log_end = -1;
+    queue->log_end = queue->scan_next = -1;
     queues->by_slot[slot] = queue;
     if (slot >= queues->slot_end)
         queues->slot_end = slot + 1;
@@ -360,6 +361,12 @@ void consume_queues_set_mode(struct consume_queues *queues, enum consume_queues_
 {
     queues->mode = mode;
     queues->gap = false;
+    queues->hole_size = queues->lost_most = queues->stray_count = 0;
+    for (uint32_t slot = 0; slot < queues->slot_end; slot++)
+        if (queues->by_slot[slot]) {
+            queues->by_slot[slot]->scan_next = -1;
+            queues->by_slot[slot]->has_suspect = false;
+        }
 }
 
 bool consume_queues_gap(const struct consume_queues *queues)
@@ -406,6 +413,12 @@ void consume_queues_log_damaged(struct consume_queues *queues, int64_t log_pos, 
 
 static int entry_wait(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry);
 
+/* So many places of a queue may have lost their message. */
+static int64_t lost_most(const struct consume_queues *queues)
+{
+    return queues->lost_most + queues->stray_count;
+}
+
 /* The places of messages that were lost with a piece of the log. */
 static int lost_fill(struct consume_queues *queues, struct consume_queue *queue, int64_t from, int64_t to)
 {
@@ -419,7 +432,7 @@ static int lost_fill(struct consume_queues *queues, struct consume_queue *queue,
     return r;
 }
 
-int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
+static int entry_take(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
 {
     int64_t expected = queue->written_offset;
     if (queue->pending_count)
@@ -428,7 +441,7 @@ int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue
         return 0; /* in the files already */
     if (entry->queue_offset > expected) {
         pn_assert(queues->mode != CONSUME_QUEUES_SERVE || expected == 0);
-        if (queues->hole_size > 0 && expected > 0 && entry->queue_offset - expected <= queues->lost_most) {
+        if (queues->mode != CONSUME_QUEUES_SERVE && expected > 0 && entry->queue_offset - expected <= lost_most(queues)) {
             int r = lost_fill(queues, queue, expected, entry->queue_offset);
             return r < 0 ? r : entry_wait(queues, queue, entry);
         }
@@ -438,6 +451,96 @@ int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue
             return 0;
     }
     return entry_wait(queues, queue, entry);
+}
+
+/* A record that says the offset of another one: header damage that no CRC covers. Its message cannot be found; whoever lies
+ * where it should gets what is left of it as its place in the log. */
+static void stray_tell(struct consume_queues *queues, const struct consume_queue *queue, const struct queue_entry *stray)
+{
+    const struct topic *topic = topics_of_slot(queues->store->topics, queue->slot);
+    log_error("damaged message, not indexed: log position %" PRId64 ", %" PRIu32 " bytes; it says topic %s, queue %" PRId32
+              ", offset %" PRId64 ", where %" PRId64 " is next", stray->log_pos, stray->size, topic ? topic->name : "?",
+              queue->queue_id, stray->queue_offset, queue->scan_next);
+    board_add(queues->store->board, COUNTER_RECORDS_DAMAGED, 1);
+    queues->stray_count++;
+    queues->hole_pos = stray->log_pos;
+    queues->hole_size = stray->size;
+}
+
+static int scan_take(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
+{
+    queue->scan_next = entry->queue_offset + 1;
+    return entry_take(queues, queue, entry);
+}
+
+/* It is the next one; or those between can have been lost; or, where the scan begins, the files say the same. */
+static bool is_expected(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
+{
+    struct queue_entry found;
+    int64_t next = queue->scan_next >= 0 ? queue->scan_next : queue->written_offset;
+    if (entry->queue_offset >= next)
+        return entry->queue_offset - next <= lost_most(queues);
+    const struct topic *topic = queue->scan_next < 0 ? topics_of_slot(queues->store->topics, queue->slot) : NULL;
+    return topic && consume_queue_file_read(queues, queue, topic->name, entry->queue_offset, &found) == 0 &&
+           found.log_pos == entry->log_pos;
+}
+
+/* Within a scan the offsets of a queue follow each other. One that does not is kept until the next one tells who is wrong. */
+static int scan_add(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
+{
+    int r = 0;
+    if (queue->has_suspect) {
+        queue->has_suspect = false;
+        if (entry->queue_offset == queue->suspect.queue_offset + 1)
+            r = scan_take(queues, queue, &queue->suspect);
+        else
+            stray_tell(queues, queue, &queue->suspect);
+    }
+    if (r < 0 || is_expected(queues, queue, entry))
+        return r < 0 ? r : scan_take(queues, queue, entry);
+    queue->suspect = *entry;
+    queue->has_suspect = true;
+    return 0;
+}
+
+/* The last record of its queue in this scan has nobody behind it to vouch for it. */
+static bool is_plausible(const struct consume_queues *queues, const struct consume_queue *queue)
+{
+    int64_t offset = queue->suspect.queue_offset;
+    int64_t next = queue->scan_next >= 0 ? queue->scan_next : queue->written_offset;
+    if (queue->scan_next < 0) /* its only one */
+        return offset <= next || next == 0 || queues->mode == CONSUME_QUEUES_SCAN || offset - next <= lost_most(queues);
+    return offset == 0 || (offset > next && offset - next <= lost_most(queues)); /* 0: the topic was made anew */
+}
+
+int consume_queues_scan_end(struct consume_queues *queues)
+{
+    int r = 0;
+    for (uint32_t slot = 0; slot < queues->slot_end; slot++) { /* first who is wrong for certain: that explains others */
+        struct consume_queue *queue = queues->by_slot[slot];
+        enum { NEAR = 16 };
+        int64_t away = queue && queue->has_suspect && queue->scan_next >= 0 ? queue->suspect.queue_offset - queue->scan_next : 0;
+        if ((away > NEAR || away < 0) && !is_plausible(queues, queue)) {
+            stray_tell(queues, queue, &queue->suspect);
+            queue->has_suspect = false;
+        }
+    }
+    for (uint32_t slot = 0; r == 0 && slot < queues->slot_end; slot++) {
+        struct consume_queue *queue = queues->by_slot[slot];
+        if (!queue || !queue->has_suspect)
+            continue;
+        queue->has_suspect = false;
+        if (is_plausible(queues, queue))
+            r = scan_take(queues, queue, &queue->suspect);
+        else
+            stray_tell(queues, queue, &queue->suspect);
+    }
+    return r;
+}
+
+int consume_queue_add(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)
+{
+    return queues->mode == CONSUME_QUEUES_SERVE ? entry_take(queues, queue, entry) : scan_add(queues, queue, entry);
 }
 
 static int entry_wait(struct consume_queues *queues, struct consume_queue *queue, const struct queue_entry *entry)

@@ -7,6 +7,15 @@
 
 struct consume_queues;
 
+struct queue_entry {
+    int64_t queue_offset;
+    int64_t log_pos;
+    int64_t tags_code;
+    int64_t store_ms;
+    uint32_t size;
+    uint32_t next_pending;
+};
+
 struct consume_queue {
     uint32_t slot;
     int32_t queue_id;
@@ -18,18 +27,12 @@ struct consume_queue {
     int64_t log_end; /* end of the record of the last entry found at load; −1: none */
     uint32_t pending_first, pending_last, pending_count;
     bool touched, dirty, found_on_disk;
+    bool has_suspect;
+    int64_t scan_next;          /* recovery: behind the last entry of this scan; −1: none yet */
+    struct queue_entry suspect; /* an entry that is not the next one, until it is known who is wrong */
     int fd; /* of the file used last */
     int64_t file_pos;
     struct consume_queue *prev, *next; /* least recently used descriptors first */
-};
-
-struct queue_entry {
-    int64_t queue_offset;
-    int64_t log_pos;
-    int64_t tags_code;
-    int64_t store_ms;
-    uint32_t size;
-    uint32_t next_pending;
 };
 
 /* After metadata_open. `trusted_pos`: see recover_trusted_pos; entries behind it are taken away here. Warm: the queue table is believed where its generation is the topic's. Cold: everything is looked
@@ -53,6 +56,8 @@ void consume_queues_set_mode(struct consume_queues *queues, enum consume_queues_
 void consume_queues_log_damaged(struct consume_queues *queues, int64_t log_pos, int64_t size);
 /* Entries before one that came are missing. */
 bool consume_queues_gap(const struct consume_queues *queues);
+/* The last record of a scan is added; before what waits is written. */
+int consume_queues_scan_end(struct consume_queues *queues);
 /* Removes entries at or behind log_end; publishes min and max of every queue. */
 int consume_queues_cut(struct consume_queues *queues, int64_t log_end);
 

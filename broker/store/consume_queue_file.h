@@ -16,6 +16,7 @@ struct consume_queues {
     int64_t log_end; /* most that any loaded queue knows */
     bool damaged, gap;
     int64_t hole_pos, hole_size; /* of the log, the last one that a scan passed */
+    int64_t stray_count;         /* records that a scan could not place */
     int64_t lost_most;           /* so many records may have stood in the holes */
     enum consume_queues_mode mode;
     struct consume_queue **by_slot;

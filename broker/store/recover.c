@@ -289,7 +289,8 @@ static int scan_run(struct scan *scan, int64_t start)
                 return r;
         }
     }
-    return scan_commit(scan);
+    int r = consume_queues_scan_end(scan->store->consume_queues);
+    return r < 0 ? r : scan_commit(scan);
 }
 
 static int scan_all(struct scan *scan, int64_t trusted_pos)

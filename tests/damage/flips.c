@@ -6,8 +6,9 @@
  *   - every message that was not hit is delivered, byte for byte;
  *   - the damage is named, or made good, or lies where nothing is promised; places.c says where that is, the table how often.
  *
- * Batches run in child processes, so that a death is a result. With --whole-crc records carry a CRC of all of them, and then
- * no byte of a record is without promise. A seed repeats the places. */
+ * Every fifth damage before a start is shown to pintle fsck, too, which must find it in log and queues. Batches run in child
+ * processes, so that a death is a result. With --whole-crc records carry a CRC of all of them, and then no byte of a record is
+ * without promise. A seed repeats the places. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 #include "base/log.h"
 #include "broker/format/record.h"
 #include "client.h"
+#include "fsck.h"
 #include "places.h"
 #include "tests/fuzz/broker_store.h"
 #include "tests/fuzz/fuzz.h"
@@ -35,6 +37,7 @@ enum {
     BODY_MAX = 3000,
     ROWS_MAX = 64,
     BATCH = 250,
+    FSCK_EACH = 5,
     ANSWERS_MAX = 300, /* of one queue */
 };
 
@@ -49,7 +52,7 @@ struct row {
 static struct shared {
     struct row rows[ROWS_MAX];
     unsigned row_count, done, unchanged;
-    unsigned failed, lost_hit, dropped, refused;
+    unsigned failed, lost_hit, dropped, refused, fscks;
     unsigned current; /* the place under way */
 } *shared;
 
@@ -383,6 +386,19 @@ static void trial_tell(const struct trial *trial, unsigned n)
     fflush(stdout);
 }
 
+/* pintle fsck sees damage in log and queues, also what no reader looks at; and it says nothing of a store that is whole. */
+static void fsck_judge(const struct trial *trial, bool control)
+{
+    static char text[65536];
+    const struct file *file = &bases[trial->when].list[trial->place.file];
+    bool must = (file->kind == FILE_LOG || file->kind == FILE_QUEUE) && trial->name.promise != PROMISE_NONE &&
+                (whole_crc || trial->name.promise != PROMISE_NOT_YET);
+    int findings = fsck_findings(broker_stage_folder(), text, sizeof text);
+    shared->fscks++;
+    if (findings < 0 || (control ? findings > 0 : must && findings == 0))
+        fail("  fsck: %d findings: %s", findings, text);
+}
+
 static void trial_run(struct trial *trial, unsigned n, bool control)
 {
     const char *what = "";
@@ -398,6 +414,8 @@ static void trial_run(struct trial *trial, unsigned n, bool control)
     }
     if (verbose)
         trial_tell(trial, n);
+    if (trial->when != WHILE_RUNNING && n % FSCK_EACH == 0)
+        fsck_judge(trial, control);
     if (!broker_stage_try(&what, &error)) {
         shared->refused++;
         fail("  the store does not start: %s: %s", what, strerror(-error));
@@ -483,6 +501,7 @@ static void batch_fork(unsigned from, unsigned to)
 {
     while (from < to) {
         int status;
+        fflush(stdout);
         pid_t child = fork();
         FUZZ_CHECK(child >= 0);
         if (child == 0) {
@@ -511,8 +530,9 @@ static void table_print(void)
         printf("%-30s %7u %7u %7u %10u %12u %12u\n", row->name, row->tried, row->outcomes[NAMED], row->outcomes[MENDED],
                row->outcomes[NO_PROMISE], row->outcomes[UNSEEN_FIELD], row->outcomes[UNSEEN_SEARCH]);
     }
-    printf("%u damages, %u more changed nothing; messages lost that were hit: %u, dropped behind what was never written: %u; failures: %u\n",
-           shared->done - shared->unchanged, shared->unchanged, shared->lost_hit, shared->dropped, shared->failed);
+    printf("%u damages, %u more changed nothing; messages lost that were hit: %u, dropped behind what was never written: %u; %u seen by fsck, too; failures: %u\n",
+           shared->done - shared->unchanged, shared->unchanged, shared->lost_hit, shared->dropped, shared->fscks,
+           shared->failed);
 }
 
 int main(int argc, char **argv)
