@@ -121,7 +121,8 @@ static int32_t pass_on(struct front *front, struct channel *channel, const struc
     if (record_parse(back->record, back->size, back->pos, (int64_t)back->size, false, &record) != RECORD_MESSAGE)
         return RESPONSE_SYSTEM_ERROR;
     struct bytes properties = back_properties(back, &record);
-    PN_FREE void *text = (void *)properties.data;
+    PN_FREE void *owner = (void *)properties.data;
+    (void)owner;
     size_t size = sizeof(struct msg_send) + strlen(back->topic) + properties.size + record.body.size;
     *ret_remark = "the message has no room for what a retry adds to its properties";
     if (properties.size > MSG_PROPERTIES_MAX || size > store_link_data_max(front->link))
