@@ -20,7 +20,7 @@
 #include "log_walk.h"
 #include "queue_files.h"
 
-enum { SHOW_MS = 200, REPORTED_MAX = 1000 };
+enum { LOCK_WAIT_MS = 3000, SHOW_MS = 200, REPORTED_MAX = 1000 };
 
 struct fsck {
     const char *root;
@@ -356,8 +356,13 @@ static int lock_take(const char *root, int *ret_fd)
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-    if (fcntl(fd, F_SETLK, &lock) < 0)
-        return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+    /* A broker that was killed holds it until its last descriptor is closed. */
+    for (int64_t until_ms = clock_monotonic_ms() + LOCK_WAIT_MS; fcntl(fd, F_SETLK, &lock) < 0; usleep(20000)) {
+        if (errno != EACCES && errno != EAGAIN)
+            return -errno;
+        if (clock_monotonic_ms() >= until_ms)
+            return -EBUSY;
+    }
     *ret_fd = TAKE_FD(fd);
     return 0;
 }
