@@ -116,6 +116,9 @@ class Stimuli:
             name = f"stimulus-{next(self.number) % 50}"
             self._post(self.rig.load.addresses[broker], lambda c: c.post_topic(name, 1 + next(self.number) % 8))
 
+        elif point == "store.delay-applied":  # a second later
+            self._post(self.rig.load.addresses[worker.broker],
+                       lambda c: c.post_message("stimulus-delay", 0, b"later", {"DELAY": "1"}))
         elif point == "front.register":  # it registers again when the name server is back
             self.far.wait_restarted(self.far.kill("namesrv"))
 
@@ -138,7 +141,7 @@ def die_at(rig, stimuli, point: str, seeded) -> tuple:
     role = point.split(".")[0]
     worker = seeded.choice(rig.cluster.workers(role))
     rare = point in ("store.roll", "store.metadata", "store.metadata-file", "store.journal", "store.catalogue",
-                     "store.register", "store.recovering", "front.register", "namesrv.register", "namesrv.query")
+                     "store.register", "store.recovering", "front.register", "namesrv.register", "namesrv.query", "store.delay-applied")
     skip = 0 if rare else seeded.randrange(20)
     # Some deaths are the store's own fault: its successor then looks at what was under way with suspicion.
     action = "abort" if role == "store" and seeded.random() < 0.2 else "kill"
