@@ -218,8 +218,8 @@ static bool is_blank(const struct record *record)
 }
 
 /* After an unclean stop: are the bytes from `pos` to the record at `next` damaged, or were they never written? Nothing behind
- * what was never written was promised. What the checkpoint's time covers was on the disk; and a piece of which no sector reads
- * as zeros. */
+ * what was never written was promised. On the disk was what was stored before the checkpoint's time (of its own millisecond
+ * only a part may have been), and a piece of which no sector reads as zeros. */
 static int was_written(struct scan *scan, int64_t pos, int64_t next, const struct record *found)
 {
     struct record record = *found;
@@ -227,7 +227,7 @@ static int was_written(struct scan *scan, int64_t pos, int64_t next, const struc
     int r = 1;
     while (r == 1 && is_blank(&record)) /* the first record of the next file tells the time */
         r = log_search(&scan->reader, at + record.size, commit_log_files_end(scan->store->commit_log), &at, &record);
-    if (r < 0 || (r == 1 && record.store_ms <= scan->durable_ms))
+    if (r < 0 || (r == 1 && record.store_ms < scan->durable_ms))
         return r;
     return log_search_is_written(&scan->reader, pos, next);
 }
